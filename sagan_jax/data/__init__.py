@@ -1,0 +1,1 @@
+"""Where images come from: sources, transforms, and the stream of batches."""

@@ -1,0 +1,1 @@
+"""Numbers about images; nothing here knows how they were made."""

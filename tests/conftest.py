@@ -1,0 +1,20 @@
+"""What every test runs under: 8 CPU devices, no rank promotion, marked flags."""
+
+import os
+import pathlib
+
+os.environ["JAX_NUM_CPU_DEVICES"] = "8"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+
+import pytest
+
+SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> pathlib.Path:
+    """The folder of real images and weights, which stays out of the repository."""
+    if not SHARED.is_dir():
+        pytest.skip("real images and weights are not in the repository")
+    return SHARED
