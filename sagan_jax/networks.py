@@ -1,0 +1,501 @@
+"""The generator and the discriminator, and the table of their channels.
+
+Both are the official networks of the paper at 128 pixels and their family at 32, 64 and
+256. Images are NHWC in [-1, 1], labels int32 in [0, num_classes).
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from sagan_jax import config as config_lib
+from sagan_jax import ops
+from sagan_jax.attention import ATTENTION_FORMS, ResidualBlock, SelfAttention
+from sagan_jax.errors import UserError
+from sagan_jax.layers import (
+    INITIALIZERS,
+    ConditionalBatchNorm,
+    SNConv,
+    SNDense,
+    SNEmbed,
+    param_dtype,
+)
+
+# Channels as multiples of width. A generator's first entry is its 4x4 map, each further
+# one a block that doubles the side. A discriminator's entries are its blocks, of which
+# the first DOWN[resolution] halve the side.
+GENERATOR_MULTIPLES: dict[int, tuple[int, ...]] = {
+    32: (4, 4, 4, 4),
+    64: (16, 16, 8, 4, 2),
+    128: (16, 16, 8, 4, 2, 1),
+    256: (16, 16, 8, 8, 4, 2, 1),
+}
+DISCRIMINATOR_MULTIPLES: dict[int, tuple[int, ...]] = {
+    32: (2, 2, 2, 2),
+    64: (1, 2, 4, 8, 16),
+    128: (1, 2, 4, 8, 16, 16),
+    256: (1, 2, 4, 8, 8, 16, 16),
+}
+DOWN = {32: 2, 64: 4, 128: 5, 256: 6}
+
+
+class Stage(NamedTuple):
+    """One residual block: its channels, its output's side, what it does."""
+
+    features: int
+    resolution: int
+    resample: str
+    attention: bool
+
+
+class Generator(nn.Module):
+    """Images from latents and labels; see `__call__`.
+
+    Attributes:
+      resolution: side of an image: 32, 64, 128 or 256.
+      num_classes: 0 is unconditional (labels None, plain batch norm).
+      width: the unit of the channel table.
+      latent_dim: length of z.
+      channels: of an image, 1 to 4.
+      channel_multiples: own channels in units of width: the 4x4 map, then each block;
+        () is the table.
+      attention_resolutions: sides of the maps that attention follows, each once.
+      attention_block: 'attention', or a control in its place: 'residual',
+        'residual_3x3', 'residual_full' (see attention.ResidualBlock).
+      attention_form, attention_spectral_norm, attention_bias: see
+        attention.SelfAttention. Without `spectral_norm` the block has none either.
+      spectral_norm: on every convolution and dense layer.
+      spectral_norm_eps, spectral_norm_warmup, stop_gradient_uv, weight_init: see
+        layers.SpectralKernel. Library default of stop_gradient_uv: True; official:
+        False.
+      batch_norm_group_size: examples that share moments; 0: the whole batch. Official:
+        64.
+      batch_norm_decay, batch_norm_last_decay, batch_norm_eps, class_tables: see
+        layers.ConditionalBatchNorm.
+      dtype: of activations and products: float32, bfloat16, or float64 under x64.
+        Parameters, statistics, power iterations, softmax and images stay in float32 (or
+        float64).
+
+    Reference: `brain-research/self-attention-gan:generator.py` `generator_test`.
+    """
+
+    resolution: int = 128
+    num_classes: int = 1000
+    width: int = 64
+    latent_dim: int = 128
+    channels: int = 3
+    channel_multiples: tuple[int, ...] = ()
+    attention_resolutions: tuple[int, ...] = (32,)
+    attention_block: str = "attention"
+    attention_form: str = "official"
+    attention_spectral_norm: bool = True
+    attention_bias: bool = False
+    spectral_norm: bool = True
+    spectral_norm_eps: float = 1e-12
+    spectral_norm_warmup: int = 0
+    stop_gradient_uv: bool = True
+    batch_norm_group_size: int = 0
+    batch_norm_decay: float = 0.999
+    batch_norm_last_decay: float = 0.9999
+    batch_norm_eps: float = 1e-5
+    class_tables: str = "published"
+    weight_init: str = "xavier"
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, z: jax.Array, labels: jax.Array | None = None, *, train: bool = False
+    ) -> jax.Array:
+        """Returns images [N, resolution, resolution, channels] in [-1, 1].
+
+        `train=True` normalises by the moments of this batch and leaves new running
+        statistics and new `u` in the collections that are mutable. `train=False` uses
+        the running statistics and writes nothing, so that an image depends on its own z
+        and label alone.
+
+        Args:
+          z: [N, latent_dim], standard normal.
+          labels: [N] int32, or None where num_classes is 0.
+          train: see above.
+
+        Raises:
+          UserError: fields that make no network, or missing labels.
+        """
+        first, stages = generator_plan(self)
+        _check_labels(self, labels)
+        chex.assert_shape(z, (None, self.latent_dim))
+        norm = functools.partial(
+            ConditionalBatchNorm,
+            epsilon=self.batch_norm_eps,
+            group_size=self.batch_norm_group_size,
+            class_tables=self.class_tables,
+            spectral=tuple((k, v) for k, v in _kernel_fields(self).items()),
+            dtype=self.dtype,
+        )
+        class_norm = functools.partial(
+            norm, num_classes=self.num_classes, decay=self.batch_norm_decay
+        )
+        conv = functools.partial(
+            SNConv, spectral_norm=self.spectral_norm, **_kernel_fields(self)
+        )
+        dense = SNDense(
+            features=16 * first,
+            spectral_norm=self.spectral_norm,
+            name="dense",
+            **_kernel_fields(self),
+        )
+        x = dense(z, train=train).reshape(-1, 4, 4, first)
+        for number, stage in enumerate(stages, start=1):
+            block = GeneratorBlock(
+                features=stage.features,
+                conv=conv,
+                norm=class_norm,
+                name=f"block{number}",
+            )
+            x = block(x, labels, train=train)
+            if stage.attention:
+                x = _attention_block(self, stage.resolution)(x, train=train)
+        x = norm(decay=self.batch_norm_last_decay, name="norm")(x, train=train)
+        x = conv(features=self.channels, name="conv")(nn.relu(x), train=train)
+        return jnp.tanh(x.astype(param_dtype(self.dtype)))
+
+
+class Discriminator(nn.Module):
+    """Logits from images and labels; see `__call__`.
+
+    The attributes are those of Generator that concern it. There is no batch norm.
+
+    Reference: `brain-research/self-attention-gan:discriminator.py`
+      `discriminator_test`; the projection of labels is Miyato and Koyama 2018,
+      https://arxiv.org/abs/1802.05637.
+    """
+
+    resolution: int = 128
+    num_classes: int = 1000
+    width: int = 64
+    channels: int = 3
+    channel_multiples: tuple[int, ...] = ()
+    attention_resolutions: tuple[int, ...] = (32,)
+    attention_block: str = "attention"
+    attention_form: str = "official"
+    attention_spectral_norm: bool = True
+    attention_bias: bool = False
+    spectral_norm: bool = True
+    spectral_norm_eps: float = 1e-12
+    spectral_norm_warmup: int = 0
+    stop_gradient_uv: bool = True
+    weight_init: str = "xavier"
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: jax.Array, labels: jax.Array | None = None, *, train: bool = False
+    ) -> jax.Array:
+        """Returns logits [N] in float32 (float64 under dtype float64); above 0: real.
+
+        The value is the same for train=True and False: one power iteration from the
+        stored `u` in both. `train=True` leaves the new `u` in the collection `spectral`
+        where that is mutable.
+
+        Args:
+          images: [N, resolution, resolution, channels] in [-1, 1].
+          labels: [N] int32, or None where num_classes is 0.
+          train: see above.
+
+        Raises:
+          UserError: fields that make no network, or missing labels.
+        """
+        stages = discriminator_plan(self)
+        _check_labels(self, labels)
+        chex.assert_shape(
+            images, (None, self.resolution, self.resolution, self.channels)
+        )
+        kernel_fields = _kernel_fields(self) | {"spectral_norm": self.spectral_norm}
+        head_fields = kernel_fields | {"dtype": param_dtype(self.dtype)}
+        conv = functools.partial(SNConv, **kernel_fields)
+        x = images
+        for number, stage in enumerate(stages, start=1):
+            block = DiscriminatorBlock(
+                features=stage.features,
+                resample=stage.resample,
+                first=number == 1,
+                conv=conv,
+                name=f"block{number}",
+            )
+            x = block(x, train=train)
+            if stage.attention:
+                x = _attention_block(self, stage.resolution)(x, train=train)
+        pooled = nn.relu(x).astype(param_dtype(self.dtype)).sum((1, 2))
+        dense = SNDense(features=1, name="dense", **head_fields)
+        logits = dense(pooled, train=train)[:, 0]
+        if labels is not None and self.num_classes:
+            embed = SNEmbed(
+                num_classes=self.num_classes,
+                features=pooled.shape[-1],
+                name="embed",
+                **head_fields,
+            )
+            logits = logits + (pooled * embed(labels, train=train)).sum(-1)
+        return logits
+
+
+class GeneratorBlock(nn.Module):
+    """Residual block that doubles the side; the shortcut is always a convolution."""
+
+    features: int = 0
+    conv: Callable[..., SNConv] = SNConv
+    norm: Callable[..., ConditionalBatchNorm] = ConditionalBatchNorm
+    name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, labels: jax.Array | None, *, train: bool
+    ) -> jax.Array:
+        """Returns [N, 2H, 2W, features] for [N, H, W, C]."""
+        shortcut = self.conv(
+            features=self.features, kernel_size=1, resample="up", name="shortcut"
+        )(x, train=train)
+        y = nn.relu(self.norm(name="norm1")(x, labels, train=train))
+        y = self.conv(features=self.features, resample="up", name="conv1")(
+            y, train=train
+        )
+        y = nn.relu(self.norm(name="norm2")(y, labels, train=train))
+        y = self.conv(features=self.features, name="conv2")(y, train=train)
+        return shortcut + y
+
+
+class DiscriminatorBlock(nn.Module):
+    """Residual block; `resample` 'down' halves the side.
+
+    The first block of a network sees the image: it has no activation before its first
+    convolution, and pools its shortcut before, not after, the 1x1 convolution. The
+    shortcut of the others is the raw input where nothing changes in shape.
+    """
+
+    features: int = 0
+    resample: str = "down"
+    first: bool = False
+    conv: Callable[..., SNConv] = SNConv
+    name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Returns [N, H/2, W/2, features] for [N, H, W, C], or [N, H, W, features]."""
+        shortcut = x
+        if self.first:
+            shortcut = self.conv(
+                features=self.features, kernel_size=1, name="shortcut"
+            )(ops.mean_pool(x), train=train)
+        elif self.resample or x.shape[-1] != self.features:
+            shortcut = self.conv(
+                features=self.features,
+                kernel_size=1,
+                resample=self.resample,
+                name="shortcut",
+            )(x, train=train)
+        y = x if self.first else nn.relu(x)
+        y = self.conv(features=self.features, name="conv1")(y, train=train)
+        y = self.conv(features=self.features, resample=self.resample, name="conv2")(
+            nn.relu(y), train=train
+        )
+        return shortcut + y
+
+
+def build(model: config_lib.ModelConfig) -> tuple[Generator, Discriminator]:
+    """Returns both networks of a config, checked as far as shapes go.
+
+    Raises:
+      UserError: a field that makes no network.
+    """
+    shared = {
+        name: getattr(model, name)
+        for name in (
+            "resolution",
+            "num_classes",
+            "channels",
+            "attention_block",
+            "attention_form",
+            "attention_spectral_norm",
+            "attention_bias",
+            "spectral_norm_eps",
+            "spectral_norm_warmup",
+            "stop_gradient_uv",
+            "weight_init",
+        )
+    } | {"dtype": jnp.dtype(model.dtype)}
+
+    def own(network: str) -> dict[str, Any]:
+        attention = getattr(model, f"{network}_attention_resolutions")
+        if attention == config_lib.SAME:
+            attention = model.attention_resolutions
+        return {
+            "width": getattr(model, f"{network}_width") or model.width,
+            "channel_multiples": getattr(model, f"{network}_channel_multiples"),
+            "attention_resolutions": attention,
+            "spectral_norm": getattr(model, f"{network}_spectral_norm"),
+        }
+
+    generator = Generator(
+        latent_dim=model.latent_dim,
+        batch_norm_group_size=model.batch_norm_group_size,
+        batch_norm_decay=model.batch_norm_decay,
+        batch_norm_last_decay=model.batch_norm_last_decay,
+        batch_norm_eps=model.batch_norm_eps,
+        class_tables=model.class_tables,
+        **shared,
+        **own("generator"),
+    )
+    discriminator = Discriminator(**shared, **own("discriminator"))
+    generator_plan(generator)
+    discriminator_plan(discriminator)
+    return generator, discriminator
+
+
+def generator_plan(generator: Generator) -> tuple[int, tuple[Stage, ...]]:
+    """Returns the channels of the 4x4 map, and the blocks.
+
+    Raises:
+      UserError: fields that make no network.
+    """
+    multiples = _multiples(generator, GENERATOR_MULTIPLES)
+    blocks = int(math.log2(generator.resolution)) - 2
+    if len(multiples) != blocks + 1:
+        raise UserError(
+            f"channel_multiples={multiples}: a {generator.resolution} px generator has "
+            f"a 4x4 map and {blocks} blocks; give {blocks + 1} multiples."
+        )
+    first, *features = (m * generator.width for m in multiples)
+    stages = [Stage(f, 8 * 2**i, "up", False) for i, f in enumerate(features)]
+    return first, _with_attention(generator, stages)
+
+
+def discriminator_plan(discriminator: Discriminator) -> tuple[Stage, ...]:
+    """Returns the blocks.
+
+    Raises:
+      UserError: fields that make no network.
+    """
+    multiples = _multiples(discriminator, DISCRIMINATOR_MULTIPLES)
+    resolution, down = discriminator.resolution, DOWN[discriminator.resolution]
+    if len(multiples) < down:
+        raise UserError(
+            f"channel_multiples={multiples}: a {resolution} px discriminator halves "
+            f"the side {down} times; give at least {down} multiples."
+        )
+    stages = [
+        Stage(
+            m * discriminator.width,
+            resolution // 2 ** min(i, down),
+            "down" if i <= down else "",
+            False,
+        )
+        for i, m in enumerate(multiples, start=1)
+    ]
+    return _with_attention(discriminator, stages)
+
+
+def _multiples(
+    network: Generator | Discriminator, table: dict[int, tuple[int, ...]]
+) -> tuple[int, ...]:
+    """Returns the channel multiples of a network, after checks of its plain fields."""
+    if network.resolution not in table:
+        raise UserError(
+            f"resolution={network.resolution} cannot be; choose among "
+            f"{', '.join(map(str, table))}."
+        )
+    if network.width < 1:
+        raise UserError(f"width={network.width} cannot be; choose 1 or more.")
+    if not 1 <= network.channels <= 4:
+        raise UserError(f"channels={network.channels} cannot be; choose 1 to 4.")
+    for field, known in (
+        ("attention_form", ATTENTION_FORMS),
+        ("weight_init", INITIALIZERS),
+        ("attention_block", config_lib.CHOICES["model.attention_block"]),
+    ):
+        if getattr(network, field) not in known:
+            raise UserError(
+                f"{field}={getattr(network, field)!r} is not known; choose among "
+                f"{', '.join(known)}."
+            )
+    dtype = jnp.dtype(network.dtype)
+    if dtype == jnp.float64 and jax.dtypes.canonicalize_dtype(dtype) != dtype:
+        raise UserError(
+            "dtype=float64 needs x64; set jax_enable_x64 or JAX_ENABLE_X64=1."
+        )
+    multiples = tuple(network.channel_multiples) or table[network.resolution]
+    if min(multiples) < 1:
+        raise UserError(f"channel_multiples={multiples}: each must be 1 or more.")
+    return multiples
+
+
+def _with_attention(
+    network: Generator | Discriminator, stages: list[Stage]
+) -> tuple[Stage, ...]:
+    """Returns the stages, with attention after the first of each wanted resolution."""
+    kind = type(network).__name__.lower()
+    first_of: dict[int, int] = {}
+    for index, stage in enumerate(stages):
+        first_of.setdefault(stage.resolution, index)
+    for resolution in network.attention_resolutions:
+        if resolution not in first_of:
+            raise UserError(
+                f"attention_resolutions={tuple(network.attention_resolutions)}: a "
+                f"{network.resolution} px {kind} has feature maps at "
+                f"{', '.join(map(str, sorted(first_of)))}; choose among those."
+            )
+        index = first_of[resolution]
+        features = stages[index].features
+        if features % 8:
+            raise UserError(
+                f"width={network.width} gives the {kind} {features} channels at "
+                f"{resolution}x{resolution}, and attention there needs a multiple of "
+                "8; choose another width or another of attention_resolutions."
+            )
+        stages[index] = stages[index]._replace(attention=True)
+    return tuple(stages)
+
+
+def _check_labels(network: Generator | Discriminator, labels: jax.Array | None) -> None:
+    if network.num_classes and labels is None:
+        raise UserError(
+            f"labels=None, but num_classes={network.num_classes}; pass labels [N], or "
+            "build the network with num_classes=0."
+        )
+    if labels is not None:
+        chex.assert_rank(labels, 1)
+
+
+def _kernel_fields(network: Generator | Discriminator) -> dict[str, Any]:
+    """Returns what all kernels of a network share, but for `spectral_norm` itself."""
+    return {
+        "spectral_norm_eps": network.spectral_norm_eps,
+        "spectral_norm_warmup": network.spectral_norm_warmup,
+        "stop_gradient_uv": network.stop_gradient_uv,
+        "weight_init": network.weight_init,
+        "dtype": network.dtype,
+    }
+
+
+def _attention_block(
+    network: Generator | Discriminator, resolution: int
+) -> SelfAttention | ResidualBlock:
+    """Returns the block after a map of side `resolution`, named for it."""
+    fields = _kernel_fields(network) | {
+        "attention_spectral_norm": (
+            network.attention_spectral_norm and network.spectral_norm
+        ),
+        "name": f"attention{resolution}",
+    }
+    if network.attention_block == "attention":
+        return SelfAttention(
+            attention_form=network.attention_form,
+            attention_bias=network.attention_bias,
+            **fields,
+        )
+    return ResidualBlock(kind=network.attention_block, **fields)
