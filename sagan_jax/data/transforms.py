@@ -1,0 +1,111 @@
+"""From an encoded file to a square uint8 image: plain functions, one step each.
+
+Images are uint8 [H, W, C] with C channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
+Where there is nothing to do, a function returns the very array it was given.
+"""
+
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+"""Pillow's name for each number of channels."""
+
+
+def decode(file: BinaryIO | str) -> np.ndarray:
+    """Returns the first frame of an image file, uint8 [H, W, C], the right way up.
+
+    EXIF orientation is applied, a palette resolved, 16-bit grey scaled to 8 bits; C is
+    what the file holds. Pillow's own exceptions pass through.
+
+    Raises:
+      ValueError: pixels that have no fixed range, such as 32-bit floats.
+    """
+    with Image.open(file) as image:
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode.startswith("I;16"):
+            # Pillow clips instead of scaling in some of its conversions.
+            pixels = (np.asarray(image).astype(np.uint32) + 128) // 257
+            return pixels.astype(np.uint8)[..., None]
+        if image.mode in ("I", "F"):
+            raise ValueError(f"pixel mode {image.mode!r} has no fixed range")
+        return _to_array(_as_mode(image, _natural_mode(image)))
+
+
+def fit(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:
+    """Returns the image as uint8 [resolution, resolution, channels].
+
+    Crops to the centre square, converts, then resizes: an image that has this shape
+    already is returned untouched, bit for bit.
+    """
+    return resize(to_channels(centre_crop(image), channels), resolution)
+
+
+def centre_crop(image: np.ndarray) -> np.ndarray:
+    """Returns the central square of side min(H, W).
+
+    An odd rest puts the extra row or column before the square, as
+    `openai/improved-gan:imagenet/convert_imagenet_to_records.py` did under Python 2,
+    whose `round` takes halves up.
+    """
+    height, width = image.shape[:2]
+    if height == width:
+        return image
+    side = min(height, width)
+    top, left = (height - side + 1) // 2, (width - side + 1) // 2
+    return image[top : top + side, left : left + side]
+
+
+def resize(image: np.ndarray, resolution: int) -> np.ndarray:
+    """Returns the image at [resolution, resolution, C], antialiased.
+
+    Pillow's bilinear filter, the official release's choice: its triangle grows with
+    the factor when shrinking. Colours are weighted by alpha where there is one.
+    """
+    if image.shape[:2] == (resolution, resolution):
+        return image
+    size = (resolution, resolution)
+    return _to_array(_to_pillow(image).resize(size, Image.Resampling.BILINEAR))
+
+
+def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """Returns the image with 1 to 4 channels: uint8 [H, W, channels].
+
+    Grey is repeated; colour becomes ITU-R 601 luma. Alpha that is not asked for is
+    blended over white, which is what viewers show; dropping it would bring out
+    whatever an editor left below the transparent parts.
+    """
+    have = image.shape[-1]
+    if have == channels:
+        return image
+    picture = _to_pillow(image)
+    if have in (2, 4) and channels in (1, 3):
+        picture = _as_mode(picture, "RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture).convert("RGB")
+    return _to_array(_as_mode(picture, MODES[channels]))
+
+
+def flip_horizontally(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Returns the image or its mirror image, each with probability one half."""
+    return image[:, ::-1] if rng.random() < 0.5 else image
+
+
+def _natural_mode(image: Image.Image) -> str:
+    grey = image.mode in ("1", "L", "LA", "La")
+    return ("L" if grey else "RGB") + ("A" if image.has_transparency_data else "")
+
+
+def _as_mode(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _to_pillow(image: np.ndarray) -> Image.Image:
+    # A view such as a crop is copied by Pillow; one channel must come without its axis.
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+def _to_array(image: Image.Image) -> np.ndarray:
+    pixels = np.asarray(image)
+    return pixels if pixels.ndim == 3 else pixels[..., None]
