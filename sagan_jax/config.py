@@ -8,7 +8,6 @@ line an optional value cannot be unset, so 0, () and '' mean 'off' or 'as usual'
 
 import dataclasses
 import json
-import types
 import typing
 from dataclasses import dataclass, field
 from typing import Any
@@ -307,7 +306,8 @@ def from_json(text: str) -> Config:
 
 def _fill(target: Any, values: Any, prefix: str) -> None:
     if not isinstance(values, dict):
-        raise UserError(f"config field {prefix or 'top level'} is not a JSON object.")
+        where = f"config field {prefix[:-1]}" if prefix else "the config"
+        raise UserError(f"{where} is not a JSON object of fields.")
     known = {item.name for item in dataclasses.fields(target)}
     for name, value in values.items():
         if name not in known:
@@ -322,14 +322,18 @@ def _fill(target: Any, values: Any, prefix: str) -> None:
 
 
 def _check_type(name: str, value: Any, annotation: Any) -> None:
-    if _fits(value, annotation):
-        return
-    if isinstance(annotation, types.GenericAlias):
-        wanted = "a tuple of integers, such as 16,32"
-    else:
-        words = {int: "a whole number", float: "a number", bool: "true or false"}
-        wanted = words.get(annotation, "text")
-    raise UserError(f"{name}={value!r} has the wrong type; it takes {wanted}.")
+    if not _fits(value, annotation):
+        raise UserError(
+            f"{name}={value!r} has the wrong type; it takes {wanted(annotation)}."
+        )
+
+
+def wanted(annotation: Any) -> str:
+    """Returns what a field of this type takes, in words."""
+    if typing.get_origin(annotation) is tuple:
+        return "a tuple of integers, such as 16,32"
+    words = {int: "a whole number", float: "a finite number", bool: "true or false"}
+    return words.get(annotation, "text")
 
 
 def _fits(value: Any, annotation: Any) -> bool:

@@ -40,6 +40,18 @@ def leave(module: nn.Module, collection: str, name: str, value: jax.Array) -> No
     )
 
 
+def require(module: nn.Module, collection: str, name: str) -> None:
+    """Raises ValueError outside of `init` where `collection` lacks `name`.
+
+    Flax would draw a new value in a mutable collection, unnoticed.
+    """
+    if not module.is_initializing() and not module.has_variable(collection, name):
+        raise ValueError(
+            f"{'/'.join((*module.path, name))} is missing from the collection "
+            f"{collection!r}; pass the variables as `init` returned them."
+        )
+
+
 class SpectralKernel(nn.Module):
     """Base of the layers whose kernel is divided by its largest singular value.
 
@@ -74,11 +86,7 @@ class SpectralKernel(nn.Module):
         """
         if not self.spectral_norm:
             return raw
-        if not self.is_initializing() and not self.has_variable("spectral", "u"):
-            raise ValueError(
-                f"{'/'.join(self.path)}/u is missing from the collection 'spectral'; "
-                "pass the variables as `init` returned them."
-            )
+        require(self, "spectral", "u")
         u = self.variable("spectral", "u", self._initial_u, raw)
         normalized, new_u, sigma = ops.spectral_normalize(
             raw,
@@ -226,6 +234,8 @@ class ConditionalBatchNorm(nn.Module):
     def _moments(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
         """Returns mean and variance, both [N or 1, 1, 1, C]."""
         channels = x.shape[-1]
+        require(self, "batch_stats", "mean")
+        require(self, "batch_stats", "var")
         running_mean = self.variable(
             "batch_stats", "mean", jnp.zeros, (channels,), x.dtype
         )

@@ -128,8 +128,8 @@ class Generator(nn.Module):
           UserError: fields that make no network, or missing labels.
         """
         first, stages = generator_plan(self)
-        _check_labels(self, labels)
         chex.assert_shape(z, (None, self.latent_dim))
+        _check_labels(self, labels, z.shape[0])
         norm = functools.partial(
             ConditionalBatchNorm,
             epsilon=self.batch_norm_eps,
@@ -212,10 +212,10 @@ class Discriminator(nn.Module):
           UserError: fields that make no network, or missing labels.
         """
         stages = discriminator_plan(self)
-        _check_labels(self, labels)
         chex.assert_shape(
             images, (None, self.resolution, self.resolution, self.channels)
         )
+        _check_labels(self, labels, images.shape[0])
         kernel_fields = _kernel_fields(self) | {"spectral_norm": self.spectral_norm}
         head_fields = kernel_fields | {"dtype": param_dtype(self.dtype)}
         conv = functools.partial(SNConv, **kernel_fields)
@@ -417,11 +417,12 @@ def _multiples(
         ("attention_form", ATTENTION_FORMS),
         ("weight_init", INITIALIZERS),
         ("attention_block", config_lib.CHOICES["model.attention_block"]),
+        ("class_tables", config_lib.CHOICES["model.class_tables"]),
     ):
-        if getattr(network, field) not in known:
+        value = getattr(network, field, None)  # a discriminator has no class tables
+        if value is not None and value not in known:
             raise UserError(
-                f"{field}={getattr(network, field)!r} is not known; choose among "
-                f"{', '.join(known)}."
+                f"{field}={value!r} is not known; choose among {', '.join(known)}."
             )
     dtype = jnp.dtype(network.dtype)
     if dtype == jnp.float64 and jax.dtypes.canonicalize_dtype(dtype) != dtype:
@@ -461,14 +462,16 @@ def _with_attention(
     return tuple(stages)
 
 
-def _check_labels(network: Generator | Discriminator, labels: jax.Array | None) -> None:
+def _check_labels(
+    network: Generator | Discriminator, labels: jax.Array | None, batch: int
+) -> None:
     if network.num_classes and labels is None:
         raise UserError(
             f"labels=None, but num_classes={network.num_classes}; pass labels [N], or "
             "build the network with num_classes=0."
         )
     if labels is not None:
-        chex.assert_rank(labels, 1)
+        chex.assert_shape(labels, (batch,))  # one label would broadcast unnoticed
 
 
 def _kernel_fields(network: Generator | Discriminator) -> dict[str, Any]:

@@ -43,11 +43,21 @@ def spectral_normalize(
     with jax.default_matmul_precision("highest"):
         held = lax.stop_gradient(matrix) if stop_gradient_uv else matrix
         u = lax.stop_gradient(u)
-        for _ in range(num_iters):
-            v = _normalize(held @ u, eps)
-            u = _normalize(v @ held, eps)
+        if num_iters > 1:  # a loop, since many iterations are slow to compile
+            u = lax.fori_loop(
+                0, num_iters - 1, lambda _, u: _iterate(held, u, eps)[1], u
+            )
+        v, u = _iterate(held, u, eps)
         sigma = v @ matrix @ u
     return kernel / sigma, lax.stop_gradient(u), sigma
+
+
+def _iterate(
+    matrix: jax.Array, u: jax.Array, eps: float
+) -> tuple[jax.Array, jax.Array]:
+    """Returns v and the next u."""
+    v = _normalize(matrix @ u, eps)
+    return v, _normalize(v @ matrix, eps)
 
 
 def _normalize(vector: jax.Array, eps: float) -> jax.Array:

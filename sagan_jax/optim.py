@@ -37,7 +37,7 @@ def make_optimizers(config: Config) -> Optimizers:
 def schedule(optim: OptimConfig, rate: float, updates: int) -> optax.Schedule:
     """Returns the learning rate as a function of the updates made, of `updates` in all.
 
-    'linear' holds `rate` until `decay_start` of the run, then falls to `decay_to` of it.
+    'linear' holds `rate` until `decay_start` of the run, then falls to its `decay_to`.
     """
     if optim.schedule == "constant":
         return optax.constant_schedule(rate)

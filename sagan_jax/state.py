@@ -4,6 +4,7 @@ Randomness is not in it: keys come from the seed and `step` alone, and so does t
 position in the data.
 """
 
+import functools
 from typing import Any
 
 import flax.struct
@@ -89,7 +90,7 @@ def create(
     )
 
 
-def _network(variables: dict[str, Tree], optimizer: Any) -> NetworkState:
+def _network(variables: Any, optimizer: Any) -> NetworkState:
     return NetworkState(
         params=variables["params"],
         batch_stats=variables.get("batch_stats", {}),
@@ -122,24 +123,28 @@ def generator_variables(
     averaged = {**live, "params": ema}
     if not live["spectral"]:
         return averaged
-    # The shape of a pass is all that matters here: its images are not returned, so the
-    # compiler drops everything but the power iterations.
+    return {**averaged, "spectral": _iterated(generator, averaged, iterations)}
+
+
+@functools.partial(jax.jit, static_argnames=("generator", "iterations"))
+def _iterated(
+    generator: Generator, variables: dict[str, Tree], iterations: int
+) -> Tree:
+    """Returns the collection `spectral` after power iterations on these params."""
+    # Only the shape of a pass matters: its images are not returned, so the compiler
+    # drops everything but the power iterations.
     n = max(2, generator.batch_norm_group_size)
     z = jnp.zeros((n, generator.latent_dim), param_dtype(generator.dtype))
     labels = jnp.zeros((n,), jnp.int32) if generator.num_classes else None
 
-    @jax.jit
-    def iterate(variables: dict[str, Tree]) -> Tree:
-        def once(_: Any, spectral: Tree) -> Tree:
-            _, updates = generator.apply(
-                {**variables, "spectral": spectral},
-                z,
-                labels,
-                train=True,
-                mutable=["spectral"],
-            )
-            return updates["spectral"]
+    def once(_: Any, spectral: Tree) -> Tree:
+        _, updates = generator.apply(
+            {**variables, "spectral": spectral},
+            z,
+            labels,
+            train=True,
+            mutable=["spectral"],
+        )
+        return updates["spectral"]
 
-        return jax.lax.fori_loop(0, iterations, once, variables["spectral"])
-
-    return {**averaged, "spectral": iterate(averaged)}
+    return jax.lax.fori_loop(0, iterations, once, variables["spectral"])

@@ -6,6 +6,7 @@ generator's. The generator's `u` and running statistics are kept in its own upda
 in the discriminator's only in the official order.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -80,14 +81,15 @@ def make_train_step(
             kept = g
             _, d, d_metrics = _discriminator_updates(context, g, d, batch, d_key)
             g, g_metrics = _generator_update(context, kept, d, g_key)
-        new = state.replace(
-            generator=g, discriminator=d, ema=_new_ema(config, state, g.params)
+        new = dataclasses.replace(
+            state, generator=g, discriminator=d, ema=_new_ema(config, state, g.params)
         )
         metrics = {**d_metrics, **g_metrics, **_gates(g, "generator")}
         metrics |= _gates(d, "discriminator")
         finite = _all_finite([metrics, g.batch_stats, g.spectral, d.spectral])
         new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
-        new = new.replace(
+        new = dataclasses.replace(
+            new,
             step=state.step + 1,
             skipped=state.skipped + jnp.where(finite, 0, 1).astype(jnp.int32),
         )
@@ -124,13 +126,15 @@ def _discriminator_update(
     )
     g = _moved(g, updates)
     real = pixels.decode(batch["image"], fake.dtype)
-    labels = None if fake_labels is None else batch["label"]
+    labels = None
+    if fake_labels is not None:
+        labels = _interleave(batch["label"], fake_labels)
 
-    def loss_of(params: Tree) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    def loss_of(params: Tree) -> tuple[jax.Array, tuple[Any, ...]]:
         logits, updates = context.discriminator.apply(
             {**d.variables, "params": params},
             _interleave(real, jax.lax.stop_gradient(fake)),
-            None if labels is None else _interleave(labels, fake_labels),
+            labels,
             train=True,
             mutable=DISCRIMINATOR_COLLECTIONS,
         )
@@ -166,7 +170,7 @@ def _generator_update(
             train=True,
             mutable=GENERATOR_COLLECTIONS,
         )
-        logits = context.discriminator.apply(d.variables, fake, labels, train=True)
+        logits: Any = context.discriminator.apply(d.variables, fake, labels, train=True)
         return LOSSES[context.config.train.loss].generator(logits), updates
 
     (loss, updates), grads = jax.value_and_grad(loss_of, has_aux=True)(g.params)
@@ -192,7 +196,8 @@ def _interleave(real: jax.Array, fake: jax.Array) -> jax.Array:
 
 
 def _moved(network: NetworkState, updates: Tree) -> NetworkState:
-    return network.replace(
+    return dataclasses.replace(
+        network,
         batch_stats=updates.get("batch_stats", network.batch_stats),
         spectral=updates.get("spectral", network.spectral),
     )
@@ -202,8 +207,10 @@ def _optimized(
     network: NetworkState, grads: Tree, optimizer: optax.GradientTransformation
 ) -> NetworkState:
     changes, opt_state = optimizer.update(grads, network.opt_state, network.params)
-    return network.replace(
-        params=optax.apply_updates(network.params, changes), opt_state=opt_state
+    return dataclasses.replace(
+        network,
+        params=optax.apply_updates(network.params, changes),
+        opt_state=opt_state,
     )
 
 

@@ -1,0 +1,34 @@
+"""Quickstart: pairs of shapes that agree in colour, at 32 pixels, on a laptop.
+
+    python launch.py --config experiments/quickstart.py
+
+Source: the synthetic far pairs, in their easy setting: large glyphs close together,
+level and unturned, in strong colours on plain grey, with little noise. The full setting
+(--config.data.difficulty=full) is not a matter of minutes.
+Recipe: channels where the maps are small, a short average, decaying rates.
+"""
+
+from experiments.smoke import shrink
+from sagan_jax.config import Config
+
+
+def get_config(argument: str | None = None) -> Config:
+    config = Config(name="quickstart")
+    model = config.model
+    model.resolution, model.num_classes, model.latent_dim = 32, 4, 32
+    model.width = 8
+    model.generator_channel_multiples = (8, 8, 4, 2)
+    model.discriminator_channel_multiples = (2, 4, 8, 8)
+    model.attention_resolutions = (16,)
+    config.data.difficulty = "easy"
+    config.data.num_images = 4000
+    config.optim.generator_lr, config.optim.discriminator_lr = 4e-4, 1.6e-3
+    config.optim.beta2 = 0.99
+    config.optim.schedule = "linear"
+    config.train.steps, config.train.batch_size = 2200, 16
+    config.train.ema_decay = 0.995
+    config.train.log_every, config.train.sample_every = 50, 275
+    config.train.checkpoint_every = 550
+    config.evaluation.statistics = "standing"
+    config.evaluation.rows, config.evaluation.columns = 4, 10
+    return shrink(config, argument)

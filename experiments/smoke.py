@@ -1,0 +1,34 @@
+"""The `:smoke` argument of every experiment: the same algorithm, in seconds."""
+
+from sagan_jax.config import Config
+from sagan_jax.errors import UserError
+
+
+def shrink(config: Config, argument: str | None) -> Config:
+    """Returns `config` as it is, or for 'smoke' a run of seconds on synthetic images.
+
+    Networks, data and length shrink; losses, orders, optimisers, norms and forms stay.
+
+    Raises:
+      UserError: another argument.
+    """
+    if not argument:
+        return config
+    if argument != "smoke":
+        raise UserError(f"config argument {argument!r} is not known; try :smoke.")
+    config.name += "_smoke"
+    model, data, train = config.model, config.data, config.train
+    model.resolution, model.num_classes, model.width = 32, 4, 8
+    model.generator_width = model.discriminator_width = 0
+    model.latent_dim = 16
+    model.attention_resolutions = (16,)
+    model.generator_channel_multiples = (1, 1, 1, 1)
+    model.discriminator_channel_multiples = (1, 1, 1, 1)
+    model.batch_norm_group_size = min(model.batch_norm_group_size, 4)
+    data.source, data.path, data.num_images = "synthetic", "", 64
+    train.batch_size, train.steps, train.ema_start = 8, 6, 0
+    train.log_every, train.sample_every, train.checkpoint_every = 1, 3, 2
+    config.evaluation.rows = config.evaluation.columns = 4
+    config.evaluation.standing_batches, config.evaluation.standing_batch_size = 2, 8
+    config.evaluation.num_samples, config.evaluation.batch_size = 32, 16
+    return config

@@ -1,0 +1,110 @@
+"""The command line: flags and dispatch, nothing else.
+
+    python launch.py --config experiments/quickstart.py
+    python launch.py --config FILE[:ARG] --config.train.steps=500 --workdir runs/mine
+    python launch.py --mode sample --workdir runs/mine --labels 0,1,2
+
+Every field of sagan_jax/config.py is a flag: --config.GROUP.FIELD=VALUE. The same
+command goes on with a run that was stopped.
+"""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from sagan_jax import cli
+from sagan_jax import config as config_lib
+from sagan_jax.config import Config
+from sagan_jax.errors import UserError
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Experiment file, with an optional argument: FILE.py[:smoke]."
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", "", "Directory of the run; default: runs/<name of the config>."
+)
+_MODE = flags.DEFINE_enum(
+    "mode", "train", ["train", "sample"], "What to do with the run."
+)
+_STEP = flags.DEFINE_integer(
+    "step", None, "Checkpoint to sample from; default: the newest.", lower_bound=0
+)
+_LABELS = flags.DEFINE_list(
+    "labels", [], "Classes to sample, one row each; default: as in training."
+)
+
+
+def main(argv: list[str]) -> None:
+    """Runs the mode that the flags name."""
+    if len(argv) > 1:
+        raise UserError(f"{argv[1]!r} is not a flag; see --help.")
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # orbax tells every file at INFO
+    config: Config | None = _CONFIG.value if flags.FLAGS["config"].present else None
+    if config is None and not (_MODE.value == "sample" and _WORKDIR.value):
+        raise UserError("--config is missing; try --config experiments/quickstart.py.")
+    workdir = Path(_WORKDIR.value or f"runs/{config.name if config else ''}")
+    print(f"workdir: {workdir}", flush=True)
+    _configure_jax(config)
+    if config is None or _MODE.value == "sample":
+        from sagan_jax import evaluation
+
+        path = evaluation.save_samples(
+            workdir, step=_STEP.value, labels=_classes(_LABELS.value), config=config
+        )
+        print(f"wrote {path}")
+        return
+    from sagan_jax import loop
+
+    command = shlex.join([Path(sys.executable).name, *sys.argv])
+    loop.train(config, workdir, command)
+
+
+def _classes(labels: list[str]) -> list[int]:
+    try:
+        return [int(label) for label in labels]
+    except ValueError:
+        raise UserError(
+            f"labels={','.join(labels)!r} is not a list of classes; write --labels 0,1."
+        ) from None
+
+
+def _configure_jax(config: Config | None) -> None:
+    """Compiled programs are kept between runs: a second start takes seconds."""
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        jax.config.update("jax_compilation_cache_dir", str(cache / "sagan_jax"))
+    if config is not None and config.model.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    if config is not None and config.mesh.distributed:
+        jax.distributed.initialize()
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Returns what is no flag; raises UserError for flags that cannot be."""
+    cli.check(argv[1:])
+    try:
+        rest = flags.FLAGS(argv)
+    except flags.Error as error:
+        raise UserError(cli.explain(str(error))) from None
+    if flags.FLAGS["config"].present:
+        config_lib.validate(_CONFIG.value)
+    return rest
+
+
+def run() -> None:
+    """Entry point: a UserError is one sentence and exit code 1."""
+    try:
+        app.run(main, flags_parser=_parse)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,80 @@
+"""Sentences for command lines that cannot be, found before flags are parsed.
+
+The flag library reports a missing experiment file, a misspelt field or a wrong type by
+tracebacks of its own; here each becomes a UserError.
+"""
+
+import difflib
+import importlib.util
+import re
+from pathlib import Path
+
+from sagan_jax import config as config_lib
+from sagan_jax.config import Config
+from sagan_jax.errors import UserError
+
+
+def check(argv: list[str]) -> None:
+    """Raises UserError for a --config that does not load or a field that is not there.
+
+    Args:
+      argv: the command line without the program's name.
+    """
+    names = []
+    for position, argument in enumerate(argv):
+        name, equals, value = argument.lstrip("-").partition("=")
+        if not argument.startswith("-"):
+            continue
+        if name == "config":
+            following = argv[position + 1 : position + 2]
+            load_config(value if equals else "".join(following))
+        elif re.match(r"(no)?config\.", name):
+            names.append(name.partition(".")[2])
+    known = [name for name, _, _ in config_lib.fields_of(Config())]
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            raise UserError(
+                f"config.{name} is not a field; "
+                + (f"did you mean {' or '.join(close)}?" if close else "see config.py.")
+            )
+
+
+def load_config(value: str) -> Config:
+    """Returns the config of 'FILE.py' or 'FILE.py:ARGUMENT'.
+
+    Raises:
+      UserError: no such file, or one that does not give a Config.
+    """
+    path, _, argument = value.partition(":")
+    if not Path(path).is_file():
+        raise UserError(
+            f"config={path!r} is not a file; try experiments/quickstart.py."
+        )
+    spec = importlib.util.spec_from_file_location("experiment", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"config={path!r} is not a Python file; its name ends in .py.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config(*([argument] if argument else []))
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"config={path!r} does not load ({type(error).__name__}: {error})."
+        ) from None
+    if not isinstance(config, Config):
+        raise UserError(f"config={path!r}: get_config() must return a Config.")
+    return config
+
+
+def explain(message: str) -> str:
+    """Returns a flag library's message as one sentence that names the remedy."""
+    first = message.strip().splitlines()[0]
+    match = re.match(r"flag --config\.([\w.]+)=(.*?): ", first)
+    for name, _, annotation in config_lib.fields_of(Config()):
+        if match and match[1] == name:
+            wanted = config_lib.wanted(annotation)
+            return f"{name}={match[2]!r} has the wrong type; it takes {wanted}."
+    return f"{first.rstrip('.')}; see --help."

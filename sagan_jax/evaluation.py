@@ -1,0 +1,160 @@
+"""The evaluated generator of a run, and its scores."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sagan_jax import checkpoint, sampling, visual
+from sagan_jax import state as state_lib
+from sagan_jax.config import Config
+from sagan_jax.metrics import agreement
+from sagan_jax.networks import Generator
+from sagan_jax.state import Tree
+
+
+def evaluated_variables(
+    config: Config, generator: Generator, live: dict[str, Tree], ema: Tree
+) -> dict[str, Tree]:
+    """Returns the variables that are sampled and scored, as config.evaluation says.
+
+    Args:
+      config: of the run.
+      generator: the module.
+      live: the live collections.
+      ema: averaged params, {} where the run keeps none.
+    """
+    average = ema if config.evaluation.ema else {}
+    variables = state_lib.generator_variables(generator, live, average)
+    return _with_statistics(config, generator, variables)
+
+
+def load(
+    workdir: Path, step: int | None, config: Config | None = None
+) -> tuple[Generator, dict[str, Tree], Config, int]:
+    """Returns generator, evaluated variables, the run's config, and the step.
+
+    Args:
+      workdir: of the run.
+      step: None: the newest.
+      config: whose `evaluation` replaces the run's; None: the run's own.
+
+    Raises:
+      UserError: no run, or no such checkpoint.
+    """
+    run = checkpoint.read_config(workdir)
+    if config is not None:
+        run.evaluation = config.evaluation
+    step = checkpoint.chosen_step(workdir, step)
+    generator, variables, _ = checkpoint.load(workdir, step, run.evaluation.ema)
+    return generator, _with_statistics(run, generator, variables), run, step
+
+
+def sheet_labels(config: Config, classes: Sequence[int] = ()) -> np.ndarray:
+    """Returns the labels of a sheet, a row of `evaluation.columns` for each class.
+
+    Without `classes` these are `evaluation.rows` of them, spread over all.
+    """
+    count, rows = config.model.num_classes, config.evaluation.rows
+    if classes:
+        wanted = np.asarray(classes)
+    elif count:
+        wanted = np.linspace(0, count - 1, min(rows, count)).round().astype(int)
+    else:
+        wanted = np.zeros(rows, int)
+    return np.repeat(wanted, config.evaluation.columns)
+
+
+def sheet(
+    config: Config,
+    generator: Generator,
+    variables: dict[str, Tree],
+    classes: Sequence[int] = (),
+) -> np.ndarray:
+    """Returns a uint8 picture of samples; latents are those of every other sheet.
+
+    Raises:
+      UserError: a class that the generator does not have.
+    """
+    batches = sampling.sample(
+        generator,
+        variables,
+        sheet_labels(config, classes),
+        seed=config.evaluation.seed,
+        batch_size=config.evaluation.batch_size,
+    )
+    return visual.sheet(np.concatenate(list(batches)), config.evaluation.columns)
+
+
+def save_samples(
+    workdir: Path,
+    *,
+    step: int | None = None,
+    labels: Sequence[int] = (),
+    config: Config | None = None,
+) -> Path:
+    """Writes a sheet of samples of a checkpoint, and returns its path.
+
+    Args:
+      workdir: of the run.
+      step: of the checkpoint; None: the newest.
+      labels: classes, a row each; (): as on the sheets of the run.
+      config: whose `evaluation` replaces the run's; None: the run's own.
+
+    Raises:
+      UserError: no run, no such checkpoint, no such class.
+    """
+    generator, variables, run, step = load(workdir, step, config)
+    path = workdir / "samples" / f"sample_{step:08d}_seed{run.evaluation.seed}.png"
+    visual.save_png(sheet(run, generator, variables, labels), path)
+    return path
+
+
+def _with_statistics(
+    config: Config, generator: Generator, variables: dict[str, Tree]
+) -> dict[str, Tree]:
+    evaluation = config.evaluation
+    if evaluation.statistics == "running":
+        return variables
+    return sampling.standing_statistics(
+        generator,
+        variables,
+        seed=evaluation.seed,
+        batches=evaluation.standing_batches,
+        batch_size=evaluation.standing_batch_size,
+    )
+
+
+def score_far_pairs(
+    config: Config, generator: Generator, variables: dict[str, Tree]
+) -> dict[str, Any]:
+    """Returns agreement and class correctness of images of balanced classes.
+
+    No classifier and no weights are needed: see metrics.agreement. 'class_correctness'
+    is left out where the generator is unconditional.
+    """
+    count = config.evaluation.num_samples
+    labels = sampling.balanced_labels(count, generator.num_classes)
+    batches = sampling.sample(
+        generator,
+        variables,
+        labels,
+        seed=config.evaluation.seed,
+        batch_size=config.evaluation.batch_size,
+    )
+    images = np.concatenate(list(batches)).astype(np.float32) / 255.0
+    scores = agreement.score(
+        images,
+        labels,
+        distance=config.data.distance,
+        difficulty=config.data.difficulty,
+    )
+    if generator.num_classes:
+        scores["class_correctness"] = agreement.class_correctness(
+            images,
+            labels,
+            num_classes=generator.num_classes,
+            difficulty=config.data.difficulty,
+        )
+    return scores

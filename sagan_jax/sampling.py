@@ -1,0 +1,145 @@
+"""Images from a generator: latents by index, standing statistics, uint8 out.
+
+Image i depends on the seed and i alone, not on the batch it is made in.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from sagan_jax import pixels
+from sagan_jax.errors import UserError
+from sagan_jax.layers import param_dtype
+from sagan_jax.networks import Generator
+
+Variables = dict[str, Any]
+
+STANDING_STREAM = 2**31
+"""Latents of standing statistics are drawn from here on, apart from any sample's."""
+
+
+@functools.partial(jax.jit, static_argnames="latent_dim")
+def _latents(seed: jax.Array, indices: jax.Array, latent_dim: int) -> jax.Array:
+    key = jax.random.key(seed)
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, indices)
+    return jax.vmap(lambda key: jax.random.normal(key, (latent_dim,)))(keys)
+
+
+def latents(seed: int, indices: Any, generator: Generator) -> jax.Array:
+    """Returns z [N, latent_dim]: standard normal, row i from (seed, indices[i]).
+
+    Both are in [0, 2**32).
+    """
+    rows = _latents(
+        np.uint32(seed), np.asarray(indices, np.uint32), generator.latent_dim
+    )
+    return rows.astype(param_dtype(generator.dtype))
+
+
+@functools.partial(jax.jit, static_argnames="generator")
+def generate(
+    generator: Generator,
+    variables: Variables,
+    z: jax.Array,
+    labels: jax.Array | None,
+) -> jax.Array:
+    """Returns uint8 images [N, H, W, C] of z [N, latent_dim] and labels [N]."""
+    return pixels.encode(generator.apply(variables, z, labels, train=False))
+
+
+def sample(
+    generator: Generator,
+    variables: Variables,
+    labels: Sequence[int] | np.ndarray,
+    *,
+    seed: int,
+    batch_size: int = 64,
+) -> Iterator[np.ndarray]:
+    """Yields uint8 images [n, H, W, C], batch by batch, one image for each label.
+
+    Args:
+      generator: the module.
+      variables: of the generator; see state.generator_variables.
+      labels: [N] classes; for an unconditional generator only their number counts.
+      seed: of the latents, in [0, 2**32).
+      batch_size: images in a pass; no image depends on it.
+
+    Raises:
+      UserError: a label that the generator does not have.
+    """
+    labels = np.asarray(labels, np.int64)
+    check_labels(labels, generator.num_classes)
+    for begin in range(0, len(labels), batch_size):
+        # The last batch is filled up, so that one program serves all.
+        z = latents(seed, np.arange(begin, begin + batch_size), generator)
+        wanted = labels[begin : begin + batch_size]
+        filled = np.resize(wanted, batch_size).astype(np.int32)
+        given = filled if generator.num_classes else None
+        yield np.asarray(generate(generator, variables, z, given))[: len(wanted)]
+
+
+def check_labels(labels: np.ndarray, num_classes: int) -> None:
+    """Raises UserError where a label is not a class of the generator."""
+    wrong: np.ndarray | list[int] = (
+        labels[(labels < 0) | (labels >= num_classes)] if num_classes else []
+    )
+    if len(wrong):
+        raise UserError(
+            f"labels={wrong[0]} is out of range; this generator has {num_classes} "
+            f"classes, 0 to {num_classes - 1}."
+        )
+
+
+def balanced_labels(count: int, num_classes: int) -> np.ndarray:
+    """Returns `count` labels that go round the classes: 0, 1, ..., 0, 1, ..."""
+    return (np.arange(count) % max(1, num_classes)).astype(np.int32)
+
+
+def standing_statistics(
+    generator: Generator,
+    variables: Variables,
+    *,
+    seed: int,
+    batches: int,
+    batch_size: int,
+) -> Variables:
+    """Returns `variables` with batch statistics taken anew for these very params.
+
+    The mean is the mean of the batches' means; the variance is the mean of their
+    variances plus the variance of their means, which is that of all images together.
+    Labels are balanced within a batch, and a batch is one group.
+
+    Reference: Brock et al. 2019, section 3.1, https://arxiv.org/abs/1809.11096.
+    """
+    # With a decay of 0 the running statistics of a pass are that batch's own.
+    probe = generator.clone(
+        batch_norm_decay=0.0, batch_norm_last_decay=0.0, batch_norm_group_size=0
+    )
+    labels = balanced_labels(batch_size, generator.num_classes)
+    collected = []
+    for begin in range(0, batches * batch_size, batch_size):
+        indices = STANDING_STREAM + np.arange(begin, begin + batch_size)
+        z = latents(seed, indices, generator)
+        given = labels if generator.num_classes else None
+        collected.append(jax.device_get(_moments(probe, variables, z, given)))
+    stacked = jax.tree.map(lambda *values: np.stack(values), *collected)
+    return {**variables, "batch_stats": _pooled(stacked)}
+
+
+@functools.partial(jax.jit, static_argnames="probe")
+def _moments(
+    probe: Generator, variables: Variables, z: jax.Array, labels: jax.Array | None
+) -> Any:
+    _, updates = probe.apply(variables, z, labels, train=True, mutable=["batch_stats"])
+    return updates["batch_stats"]
+
+
+def _pooled(stats: Any) -> Any:
+    """Returns {'mean', 'var'} leaves [C] over the first axis of leaves [batches, C]."""
+    if "mean" not in stats:
+        return {name: _pooled(child) for name, child in stats.items()}
+    mean, var = stats["mean"], stats["var"]
+    return {"mean": mean.mean(0), "var": var.mean(0) + mean.var(0)}

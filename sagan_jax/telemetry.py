@@ -1,0 +1,94 @@
+"""What a run says while it runs: metrics.jsonl and a progress bar (process 0 only)."""
+
+import json
+import math
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tqdm import tqdm
+
+
+class Telemetry:
+    """Writes a line per logged step, and keeps a bar on standard error.
+
+    A line of metrics.jsonl is {'step': int, 'time': seconds since 1970, name: number}.
+    Lines beyond `start` are removed first: they belong to steps that a resumed run will
+    make again, so each step stands in the file once.
+    """
+
+    def __init__(self, path: Path, *, start: int, steps: int, enabled: bool = True):
+        self._enabled = enabled
+        if not enabled:
+            return
+        _drop_after(path, start)
+        self._file = path.open("a", encoding="utf-8")
+        self._bar = tqdm(
+            total=steps,
+            initial=start,
+            unit="step",
+            dynamic_ncols=True,
+            # The first step compiles: an average over all would mislead for long.
+            smoothing=0.1,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._enabled:
+            self._bar.close()
+            self._file.close()
+
+    def advance(self) -> None:
+        """Moves the bar by one step."""
+        if self._enabled:
+            self._bar.update()
+
+    def log(self, step: int, scalars: dict[str, float]) -> None:
+        """Writes one line, at once, and shows the losses and the speed."""
+        if not self._enabled:
+            return
+        record = {"step": step, "time": round(time.time(), 3)} | {
+            name: value if math.isfinite(value) else None
+            for name, value in scalars.items()
+        }
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        self._bar.set_postfix_str(
+            f"D {scalars['loss/discriminator']:.3f} "
+            f"G {scalars['loss/generator']:.3f} "
+            f"{scalars['images_per_second']:.0f} images/s"
+        )
+
+    def say(self, sentence: str) -> None:
+        """Prints a sentence without breaking the bar."""
+        if self._enabled:
+            self._bar.write(sentence)
+
+
+def _drop_after(path: Path, step: int) -> None:
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError):
+            continue  # a line cut short by a kill
+    beside = path.with_suffix(".tmp")
+    beside.write_text("".join(kept), encoding="utf-8")
+    beside.replace(path)
+
+
+def append_json(path: Path, record: dict[str, Any]) -> None:
+    """Appends one JSON line."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
