@@ -25,10 +25,10 @@ def get_config(argument: str | None = None) -> Config:
     config.optim.generator_lr, config.optim.discriminator_lr = 4e-4, 1.6e-3
     config.optim.beta2 = 0.99
     config.optim.schedule = "linear"
-    config.train.steps, config.train.batch_size = 2200, 16
+    config.train.steps, config.train.batch_size = 3000, 16
     config.train.ema_decay = 0.995
-    config.train.log_every, config.train.sample_every = 50, 275
-    config.train.checkpoint_every = 550
+    config.train.log_every, config.train.sample_every = 50, 250
+    config.train.checkpoint_every = 500
     config.evaluation.statistics = "standing"
     config.evaluation.rows, config.evaluation.columns = 4, 10
     return shrink(config, argument)
