@@ -229,16 +229,12 @@ def validate(config: Config) -> None:
         )
     if config.data.source == "synthetic":
         _check_synthetic(config)
-    group = config.model.batch_norm_group_size
-    for name, size in (
-        ("train.batch_size", config.train.batch_size),
-        ("evaluation.standing_batch_size", config.evaluation.standing_batch_size),
-    ):
-        if group and size % group:
-            raise UserError(
-                f"{name}={size} cannot be split into groups of "
-                f"model.batch_norm_group_size={group}; choose a multiple of it."
-            )
+    group, size = config.model.batch_norm_group_size, config.train.batch_size
+    if group and size % group:
+        raise UserError(
+            f"train.batch_size={size} cannot be split into groups of "
+            f"model.batch_norm_group_size={group}; choose a multiple of it."
+        )
 
 
 def _check_synthetic(config: Config) -> None:

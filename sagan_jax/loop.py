@@ -1,7 +1,7 @@
 """Training: the one place where time passes."""
 
 import signal
-import time
+from collections import deque
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -27,6 +27,8 @@ from sagan_jax.networks import Generator
 from sagan_jax.state import GanState
 from sagan_jax.train_step import make_train_step
 
+STEPS_AHEAD = 2
+
 
 def train(config: Config, workdir: Path, command: str = "the same command") -> None:
     """Trains until `train.steps`, from the newest checkpoint where there is one.
@@ -49,22 +51,16 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
     mesh = mesh_lib.make_mesh(config)
     source = sources.make_source(config)
     checkpoint.prepare_workdir(workdir, config)
-    optimizers = optim.make_optimizers(config)
-
-    def create() -> GanState:
-        return state_lib.create(config, generator, discriminator, optimizers)
-
     saved = checkpoint.steps(workdir)
     start, steps = (saved[-1] if saved else 0), config.train.steps
     if start >= steps:
         print(f"{workdir} has all of its {start} steps; raise train.steps to go on.")
         return
-    step_fn = mesh_lib.jit_step(
-        make_train_step(
-            config, generator, discriminator, optimizers, mesh_lib.constrain(mesh)
-        ),
-        mesh,
+    parts = (config, generator, discriminator, optim.make_optimizers(config))
+    create = jax.jit(
+        lambda: state_lib.create(*parts), out_shardings=mesh_lib.replicated(mesh)
     )
+    step_fn = mesh_lib.jit_step(make_train_step(*parts, mesh_lib.constrain(mesh)), mesh)
     main = jax.process_index() == 0
     with (
         checkpoint.open_manager(workdir, config) as manager,
@@ -83,25 +79,28 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
         ) as stream,
         _StopRequest() as stop,
     ):
-        state = jax.jit(create, out_shardings=mesh_lib.replicated(mesh))()
+        state = create()
         if saved:
             state = checkpoint.restore(manager, state, start)
             report.say(f"resumed at step {start}")
         elif main:
             _save_real_sheet(config, source, workdir)
             _save_sheet(config, generator, state, workdir)
-        skipped, since, since_step = int(state.skipped), time.perf_counter(), start
+        skipped = int(state.skipped)
+        pace = telemetry.Pace(config.train.batch_size, start)
+        running: deque[Any] = deque()
         for step in range(start + 1, steps + 1):
             state, metrics = step_fn(state, mesh_lib.global_batch(next(stream), mesh))
+            # Two steps ahead of the device keep it busy; more would only make the bar
+            # tell of work that is not done, and a stop wait for it.
+            running.append(metrics)
+            if len(running) > STEPS_AHEAD:
+                jax.block_until_ready(running.popleft())
             report.advance()
             last = step == steps or stop.requested
             if step % config.train.log_every == 0 or last:
                 scalars = {k: float(v) for k, v in jax.device_get(metrics).items()}
-                now = time.perf_counter()
-                images = (step - since_step) * config.train.batch_size
-                scalars["images_per_second"] = images / (now - since)
-                since, since_step = now, step
-                report.log(step, scalars)
+                report.log(step, scalars | {"images_per_second": pace.rate(step)})
                 if scalars["skipped"] > skipped:
                     checkpoint.save(manager, state)
                     raise UserError(_not_finite(step, scalars, skipped, workdir))

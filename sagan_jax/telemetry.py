@@ -73,6 +73,21 @@ class Telemetry:
             self._bar.write(sentence)
 
 
+class Pace:
+    """Images per second between two calls, from `step` on."""
+
+    def __init__(self, batch_size: int, step: int):
+        self._batch_size = batch_size
+        self._step, self._time = step, time.perf_counter()
+
+    def rate(self, step: int) -> float:
+        """Returns the images of the steps since the last call, per second."""
+        now = time.perf_counter()
+        images = (step - self._step) * self._batch_size
+        seconds, self._step, self._time = now - self._time, step, now
+        return images / seconds
+
+
 def _drop_after(path: Path, step: int) -> None:
     if not path.exists():
         return

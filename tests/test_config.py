@@ -200,16 +200,6 @@ def test_a_batch_of_broken_groups_is_refused() -> None:
     _assert_refused(sentence, train__batch_size=96, model__batch_norm_group_size=64)
 
 
-def test_a_standing_batch_of_broken_groups_is_refused() -> None:
-    sentence = (
-        "evaluation.standing_batch_size=32 cannot be split into groups of "
-        "model.batch_norm_group_size=64; choose a multiple of it."
-    )
-    _assert_refused(
-        sentence, evaluation__standing_batch_size=32, model__batch_norm_group_size=64
-    )
-
-
 def test_whole_groups_are_valid() -> None:
     config_lib.validate(_config(train__batch_size=256, model__batch_norm_group_size=64))
 
