@@ -110,7 +110,8 @@ def standing_statistics(
 
     The mean is the mean of the batches' means; the variance is the mean of their
     variances plus the variance of their means, which is that of all images together.
-    Labels are balanced within a batch, and a batch is one group.
+    All images together are balanced over the classes, each batch is spread over them,
+    and a batch is one group.
 
     Reference: Brock et al. 2019, section 3.1, https://arxiv.org/abs/1809.11096.
     """
@@ -118,12 +119,13 @@ def standing_statistics(
     probe = generator.clone(
         batch_norm_decay=0.0, batch_norm_last_decay=0.0, batch_norm_group_size=0
     )
-    labels = balanced_labels(batch_size, generator.num_classes)
+    count, classes = batches * batch_size, generator.num_classes
+    labels = (np.arange(count) * classes // count).astype(np.int32)
     collected = []
-    for begin in range(0, batches * batch_size, batch_size):
-        indices = STANDING_STREAM + np.arange(begin, begin + batch_size)
+    for batch in range(batches):
+        indices = STANDING_STREAM + batch * batch_size + np.arange(batch_size)
         z = latents(seed, indices, generator)
-        given = labels if generator.num_classes else None
+        given = labels[batch::batches] if classes else None
         collected.append(jax.device_get(_moments(probe, variables, z, given)))
     stacked = jax.tree.map(lambda *values: np.stack(values), *collected)
     return {**variables, "batch_stats": _pooled(stacked)}

@@ -78,9 +78,8 @@ def make_train_step(
             g, g_metrics = _generator_update(context, g, d, g_key)
             g, d, d_metrics = _discriminator_updates(context, g, d, batch, d_key)
         else:
-            kept = g
-            _, d, d_metrics = _discriminator_updates(context, g, d, batch, d_key)
-            g, g_metrics = _generator_update(context, kept, d, g_key)
+            g, d, d_metrics = _discriminator_updates(context, g, d, batch, d_key)
+            g, g_metrics = _generator_update(context, g, d, g_key)
         new = dataclasses.replace(
             state, generator=g, discriminator=d, ema=_new_ema(config, state, g.params)
         )
@@ -101,7 +100,7 @@ def make_train_step(
 def _discriminator_updates(
     context: _Context, g: NetworkState, d: NetworkState, batch: Batch, key: jax.Array
 ) -> tuple[NetworkState, NetworkState, Metrics]:
-    """Returns G with its moved state, D after `d_steps` updates, and mean metrics."""
+    """Returns G as the order leaves it, D after `d_steps` updates, mean metrics."""
     d_steps = context.config.train.d_steps
     history = []
     # Unrolled: XLA's CPU convolutions are about ten times slower inside of a loop.
@@ -124,7 +123,8 @@ def _discriminator_update(
     fake, updates = context.generator.apply(
         g.variables, z, fake_labels, train=True, mutable=GENERATOR_COLLECTIONS
     )
-    g = _moved(g, updates)
+    if context.config.train.order == "generator_first":
+        g = _moved(g, updates)
     real = pixels.decode(batch["image"], fake.dtype)
     labels = None
     if fake_labels is not None:
@@ -219,11 +219,9 @@ def _new_ema(config: Config, state: GanState, params: Tree) -> Tree:
         return state.ema
     # An exact copy of the live parameters until the start.
     started = state.step + 1 > config.train.ema_start
-    rate = jnp.where(started, 1.0 - config.train.ema_decay, 1.0)
+    rate = 1.0 - config.train.ema_decay
     return jax.tree.map(
-        lambda old, new: jnp.where(
-            started, old + rate.astype(old.dtype) * (new - old), new
-        ),
+        lambda old, new: jnp.where(started, old + rate * (new - old), new),
         state.ema,
         params,
     )
