@@ -1,0 +1,174 @@
+"""Who may import whom, and what importing the library leaves unimported."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "sagan_jax"
+
+# A file imports from strictly lower levels, so no circle can form. A package is one
+# entry; inside of it the table below holds.
+LEVELS = {
+    "errors": 0,
+    "pixels": 0,
+    "config": 1,
+    "ops": 2,
+    "losses": 2,
+    "optim": 2,
+    "mesh": 2,
+    "telemetry": 2,
+    "visual": 2,
+    "cli": 2,
+    "data": 2,
+    "layers": 3,
+    "metrics": 3,
+    "attention": 4,
+    "networks": 5,
+    "state": 6,
+    "sampling": 6,
+    "train_step": 7,
+    "checkpoint": 7,
+    "evaluation": 8,
+    "loop": 9,
+}
+PACKAGES = {
+    "data": {"far_pairs": 0, "transforms": 0, "sources": 1, "pipeline": 2},
+    "metrics": {"agreement": 0},
+}
+# Beyond the levels: what a package may know of the rest.
+MAY_KNOW = {
+    "data": {"config", "errors", "pixels"},
+    "metrics": {"data", "errors", "pixels"},
+}
+WITHOUT_JAX = ("errors", "pixels", "config", "telemetry", "visual", "cli")
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+
+
+def _name(path: pathlib.Path) -> str:
+    """Returns 'ops' or 'data.sources'; a package's __init__ is 'data.__init__'."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def _imports(tree: ast.AST) -> set[str]:
+    """Returns dotted names of what is imported anywhere in a file.
+
+    `from sagan_jax.data import sources` is given as sagan_jax.data.sources, and a name
+    taken from a module as that module's, one part too long.
+    """
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def _ours(path: pathlib.Path) -> set[str]:
+    """Returns the modules of sagan_jax that a file imports, such as 'data.sources'."""
+    names = set()
+    for dotted in _imports(ast.parse(path.read_text(encoding="utf-8"))):
+        first, *parts = dotted.split(".")
+        if first != "sagan_jax":
+            continue
+        depth = 2 if parts[0] in PACKAGES else 1
+        names.add(".".join(parts[:depth]))
+    return names
+
+
+def _others(path: pathlib.Path) -> set[str]:
+    """Returns the top-level names that a file imports."""
+    return {
+        dotted.split(".")[0]
+        for dotted in _imports(ast.parse(path.read_text(encoding="utf-8")))
+    }
+
+
+def test_every_file_has_a_level() -> None:
+    flat = {p.stem for p in PACKAGE.glob("*.py")} - {"__init__"}
+    assert flat == LEVELS.keys() - PACKAGES.keys()
+    for package, levels in PACKAGES.items():
+        inside = {p.stem for p in (PACKAGE / package).glob("*.py")} - {"__init__"}
+        assert inside == levels.keys(), package
+
+
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_imports_go_to_strictly_lower_levels(path: pathlib.Path) -> None:
+    own, *inside = _name(path).split(".")
+    for imported in _ours(path):
+        other, *member = imported.split(".")
+        assert other in LEVELS, f"{imported} has no level"
+        if other != own:
+            assert LEVELS[other] < LEVELS[own], f"{own} imports {other}"
+            assert other in MAY_KNOW.get(own, LEVELS), f"{own} imports {other}"
+        else:
+            levels = PACKAGES[own]
+            assert levels[member[0]] < levels[inside[0]], f"{own}: {imported}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_jax_stays_out_of_files_that_only_move_numbers(path: pathlib.Path) -> None:
+    first = _name(path).split(".")[0]
+    if first in (*WITHOUT_JAX, *PACKAGES):
+        assert not _others(path) & {"jax", "flax", "optax", "orbax", "chex"}
+
+
+def test_only_the_pipeline_knows_grain_and_only_checkpoint_orbax() -> None:
+    def users(name: str) -> list[str]:
+        return [_name(path) for path in FILES if name in _others(path)]
+
+    assert users("grain") == ["data.pipeline"]
+    assert users("orbax") == ["checkpoint"]
+
+
+def test_the_package_imports_nothing_of_its_own_at_first() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    at_once = ast.Module([n for n in tree.body if not isinstance(n, ast.FunctionDef)])
+    assert _imports(at_once) == {"typing.Any"}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "experiments").glob("*.py")), ids=lambda p: p.stem
+)
+def test_experiments_know_configs_alone(path: pathlib.Path) -> None:
+    assert _ours(path) <= {"config", "errors"}
+    assert _others(path) <= {"sagan_jax", "experiments", "dataclasses"}
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "sagan_jax",
+        "experiments.quickstart",
+        "sagan_jax.data.sources, sagan_jax.metrics.agreement",
+        "sagan_jax.telemetry, sagan_jax.visual, sagan_jax.cli",
+    ],
+)
+def test_importing_leaves_the_heavy_libraries_out(modules: str) -> None:
+    program = (
+        f"import sys, {modules}\n"
+        "heavy = ('jax', 'flax', 'optax', 'orbax', 'grain', 'tensorflow')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_load_is_there_when_asked_for() -> None:
+    import sagan_jax
+    from sagan_jax import checkpoint
+
+    assert sagan_jax.load is checkpoint.load
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        _ = sagan_jax.lode
