@@ -8,8 +8,10 @@ Every field of sagan_jax/config.py is a flag: --config.GROUP.FIELD=VALUE. The sa
 command goes on with a run that was stopped.
 """
 
+import errno
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -94,16 +96,28 @@ def _parse(argv: list[str]) -> list[str]:
     except flags.Error as error:
         raise UserError(cli.explain(str(error))) from None
     if flags.FLAGS["config"].present:
-        config_lib.validate(_CONFIG.value)
+        config_lib.validate(_CONFIG.value, with_data=_MODE.value == "train")
     return rest
 
 
 def run() -> None:
-    """Entry point: a UserError is one sentence and exit code 1."""
+    """Entry point: what a user can mend is one sentence and exit code 1."""
     try:
         app.run(main, flags_parser=_parse)
     except UserError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        sys.exit(
+            f"error: the disk takes no more ({error.strerror}); make room, and the "
+            "same command goes on from the newest whole checkpoint."
+        )
+    except KeyboardInterrupt:
+        print("error: interrupted; the same command goes on.", file=sys.stderr)
+        # Not sys.exit: its clean-up crashes in a thread that is still compiling.
+        sys.stdout.flush()
+        os._exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":

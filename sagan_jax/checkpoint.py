@@ -4,6 +4,8 @@ A workdir has `config.json` and `checkpoints/<step>/`. Orbax writes a checkpoint
 and renames it when it is whole, so that a killed write leaves the others as they were.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +64,24 @@ def save(manager: ocp.CheckpointManager, state: GanState) -> None:
 
 
 def restore(manager: ocp.CheckpointManager, like: GanState, step: int) -> GanState:
-    """Returns the state of `step`, placed like `like` (arrays or shapes)."""
-    return manager.restore(step, args=ocp.args.StandardRestore(like))
+    """Returns the state of `step`, placed like `like` (arrays or shapes).
+
+    Raises:
+      UserError: the checkpoint is damaged.
+    """
+    with _readable(manager, step):
+        return manager.restore(step, args=ocp.args.StandardRestore(like))
+
+
+@contextlib.contextmanager
+def _readable(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"checkpoint {step} cannot be read ({type(error).__name__}); remove "
+            f"{str(manager.directory / str(step))!r} to go on from an earlier one."
+        ) from error
 
 
 def prepare_workdir(workdir: Path, config: Config) -> None:
@@ -79,6 +97,8 @@ def prepare_workdir(workdir: Path, config: Config) -> None:
     path = workdir / CONFIG
     if path.exists():
         _check_same_run(workdir, config, read_config(workdir))
+    if jax.process_index():
+        return  # two writers of one file would take it from each other
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(".tmp")
@@ -164,7 +184,10 @@ def load(
     wanted = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), wanted
     )
-    with ocp.CheckpointManager(workdir.absolute() / CHECKPOINTS) as manager:
+    with (
+        ocp.CheckpointManager(workdir.absolute() / CHECKPOINTS) as manager,
+        _readable(manager, step),
+    ):
         found = manager.restore(
             step,
             args=ocp.args.PyTreeRestore(

@@ -20,7 +20,7 @@ def check(argv: list[str]) -> None:
     Args:
       argv: the command line without the program's name.
     """
-    names = []
+    names, loaded = [], False
     for position, argument in enumerate(argv):
         name, equals, value = argument.lstrip("-").partition("=")
         if not argument.startswith("-"):
@@ -28,8 +28,11 @@ def check(argv: list[str]) -> None:
         if name == "config":
             following = argv[position + 1 : position + 2]
             load_config(value if equals else "".join(following))
+            loaded = True
         elif re.match(r"(no)?config\.", name):
             names.append(name.partition(".")[2])
+            if not loaded:
+                raise UserError(f"--{name} needs a --config FILE.py before it.")
     known = [name for name, _, _ in config_lib.fields_of(Config())]
     for name in names:
         if name not in known:
@@ -62,7 +65,8 @@ def load_config(value: str) -> Config:
         raise
     except Exception as error:
         raise UserError(
-            f"config={path!r} does not load ({type(error).__name__}: {error})."
+            f"config={path!r} does not load ({type(error).__name__}: "
+            f"{' '.join(str(error).split())})."
         ) from None
     if not isinstance(config, Config):
         raise UserError(f"config={path!r}: get_config() must return a Config.")

@@ -203,10 +203,11 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 }
 
 
-def validate(config: Config) -> None:
+def validate(config: Config, *, with_data: bool = True) -> None:
     """Raises UserError for the first field that cannot work; touches nothing.
 
-    Types are checked as well, since tuples given on a command line are not.
+    Types are checked as well, since tuples given on a command line are not. Sampling
+    needs no images: `with_data=False` leaves out whether there are any that fit.
     """
     for name, value, annotation in fields_of(config):
         _check_type(name, value, annotation)
@@ -222,12 +223,12 @@ def validate(config: Config) -> None:
                     f"{name}={value!r} is out of range; choose a value from "
                     f"{low:.10g} to {high:.10g}."
                 )
-    if config.data.source == "folder" and not config.data.path:
+    if with_data and config.data.source == "folder" and not config.data.path:
         raise UserError(
             "data.path='' names no folder; set --config.data.path=DIR to a directory "
             "with one sub-folder of images for each class."
         )
-    if config.data.source == "synthetic":
+    if with_data and config.data.source == "synthetic":
         _check_synthetic(config)
     group, size = config.model.batch_norm_group_size, config.train.batch_size
     if group and size % group:

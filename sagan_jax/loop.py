@@ -53,7 +53,7 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
     checkpoint.prepare_workdir(workdir, config)
     saved = checkpoint.steps(workdir)
     start, steps = (saved[-1] if saved else 0), config.train.steps
-    if start >= steps:
+    if start > steps or (start == steps and _is_scored(config, workdir)):
         print(f"{workdir} has all of its {start} steps; raise train.steps to go on.")
         return
     parts = (config, generator, discriminator, optim.make_optimizers(config))
@@ -89,6 +89,7 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
         skipped = int(state.skipped)
         pace = telemetry.Pace(config.train.batch_size, start)
         running: deque[Any] = deque()
+        step = start
         for step in range(start + 1, steps + 1):
             state, metrics = step_fn(state, mesh_lib.global_batch(next(stream), mesh))
             # Two steps ahead of the device keep it busy; more would only make the bar
@@ -120,7 +121,7 @@ def _finish(
     config: Config, generator: Generator, state: GanState, workdir: Path
 ) -> None:
     print(f"{config.train.steps} steps done; pictures in {workdir / 'samples'}")
-    if config.data.source != "synthetic" or not config.evaluation.num_samples:
+    if not _wants_scores(config):
         return
     scores = evaluation.score_far_pairs(
         config, generator, _evaluated(config, generator, state)
@@ -141,6 +142,18 @@ def _finish(
         "(0: the two sides always agree, 1: they know nothing of each other), "
         f"class correctness = {scores.get('class_correctness', float('nan')):.3f}, "
         f"missing = {scores['missing']:.3f}, hue coverage = {scores['den']:.2f}"
+    )
+
+
+def _wants_scores(config: Config) -> bool:
+    return config.data.source == "synthetic" and config.evaluation.num_samples > 0
+
+
+def _is_scored(config: Config, workdir: Path) -> bool:
+    """Returns whether nothing is left to do; a kill may come after the last step."""
+    path = workdir / "results.jsonl"
+    return not _wants_scores(config) or (
+        path.exists() and f'"step": {config.train.steps},' in path.read_text("utf-8")
     )
 
 

@@ -92,12 +92,12 @@ def _drop_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except (ValueError, KeyError):
-            continue  # a line cut short by a kill
+        except (ValueError, KeyError, TypeError):
+            continue  # a line cut short by a kill, or a block the disk lost
     beside = path.with_suffix(".tmp")
     beside.write_text("".join(kept), encoding="utf-8")
     beside.replace(path)

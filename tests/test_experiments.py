@@ -1,0 +1,160 @@
+"""Every experiment file: it validates, its step has shapes at full size, it shrinks."""
+
+import functools
+import importlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+import tiny_runs
+
+from experiments import smoke
+from sagan_jax import checkpoint, networks, optim
+from sagan_jax import config as config_lib
+from sagan_jax import state as state_lib
+from sagan_jax.config import Config
+from sagan_jax.errors import UserError
+from sagan_jax.train_step import make_train_step
+
+FOLDER = Path(smoke.__file__).parent
+NAMES = sorted({p.stem for p in FOLDER.glob("*.py")} - {"__init__", "smoke"})
+
+# What a smoke run shrinks; everything else is the algorithm, and stays.
+SHRUNK = {
+    "name",
+    *(f"model.{n}" for n in ("resolution", "num_classes", "latent_dim", "width")),
+    *(f"model.{n}_width" for n in ("generator", "discriminator")),
+    *(f"model.{n}_channel_multiples" for n in ("generator", "discriminator")),
+    *("model.attention_resolutions", "model.batch_norm_group_size"),
+    *("data.source", "data.path", "data.num_images"),
+    *(f"train.{n}" for n in ("batch_size", "steps", "ema_start")),
+    *(f"train.{n}_every" for n in ("log", "sample", "checkpoint")),
+    *(f"evaluation.{n}" for n in ("rows", "columns", "num_samples", "batch_size")),
+    *(f"evaluation.standing_{n}" for n in ("batches", "batch_size")),
+}
+
+
+def _config(name: str, argument: str | None = None) -> Config:
+    config = importlib.import_module(f"experiments.{name}").get_config(argument)
+    if config.data.source == "folder":
+        config.data.path = "anywhere"
+    return config
+
+
+@functools.cache
+def _shapes(name: str) -> Any:
+    """Returns the state before and after a step, and metrics, all as shapes."""
+    config = _config(name)
+    parts = (config, *networks.build(config.model), optim.make_optimizers(config))
+    state = jax.eval_shape(lambda: state_lib.create(*parts))
+    count = config.train.batch_size * config.train.d_steps
+    side = config.model.resolution
+    batch = {
+        "image": jax.ShapeDtypeStruct((count, side, side, 3), jnp.uint8),
+        "label": jax.ShapeDtypeStruct((count,), jnp.int32),
+    }
+    return state, *jax.eval_shape(make_train_step(*parts), state, batch)
+
+
+def test_the_experiments_are_these() -> None:
+    assert NAMES == ["cifar10", "imagenet128", "quickstart"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_experiment_validates(name: str) -> None:
+    config_lib.validate(_config(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_is_named_after_its_file(name: str) -> None:
+    assert _config(name).name == name
+
+
+@pytest.mark.parametrize("name", ["cifar10", "imagenet128"])
+def test_an_experiment_on_images_asks_for_their_folder(name: str) -> None:
+    config = importlib.import_module(f"experiments.{name}").get_config()
+    with pytest.raises(UserError, match=r"set --config\.data\.path=DIR"):
+        config_lib.validate(config)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_at_full_size_keeps_every_shape(name: str) -> None:
+    before, after, _ = _shapes(name)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), before) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), after
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_metrics_at_full_size_are_scalars(name: str) -> None:
+    _, _, metrics = _shapes(name)
+    assert {x.shape for x in metrics.values()} == {()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_attention_stands_where_it_is_asked_for(name: str) -> None:
+    _, _, metrics = _shapes(name)
+    (side,) = _config(name).model.attention_resolutions
+    gates = {f"gamma/{n}/attention{side}" for n in ("generator", "discriminator")}
+    assert {n for n in metrics if n.startswith("gamma/")} == gates
+
+
+@pytest.mark.parametrize(("name", "kept"), [("quickstart", True), ("cifar10", False)])
+def test_an_average_is_kept_where_it_is_asked_for(name: str, kept: bool) -> None:
+    state, _, _ = _shapes(name)
+    assert bool(jax.tree.leaves(state.ema)) is kept
+
+
+def test_imagenet128_has_the_settings_of_the_release() -> None:
+    config = _config("imagenet128")
+    assert config.train.order == "generator_first"
+    assert config.model.stop_gradient_uv is False
+    assert config.model.batch_norm_group_size == 64
+    assert (config.train.ema_decay, config.optim.beta2) == (0.0, 0.999)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_smoke_validates_without_any_folder(name: str) -> None:
+    config = importlib.import_module(f"experiments.{name}").get_config("smoke")
+    config_lib.validate(config)
+    assert config.name == f"{name}_smoke"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_smoke_keeps_the_algorithm(name: str) -> None:
+    ours, theirs = _config(name, "smoke"), _config(name)
+    groups = ("name", "model", "data", "optim", "train", "evaluation", "mesh")
+    changed = {n for n, *_ in config_lib.differences(ours, theirs, groups)}
+    assert changed <= SHRUNK
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_smoke_saves_several_checkpoints(name: str) -> None:
+    train = _config(name, "smoke").train
+    assert train.steps // train.checkpoint_every >= 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_argument_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=r"^config argument 'big' is not known; try :"):
+        _config(name, "big")
+
+
+# Quickstart's smoke run is made by test_launch, from the command line.
+
+
+@pytest.mark.parametrize("name", ["cifar10", "imagenet128"])
+def test_smoke_trains_from_end_to_end(name: str, tmp_path: Path) -> None:
+    config = _config(name, "smoke")
+    config.mesh.devices = 1
+    # A third update of D is compiled as the second is, and takes as long.
+    config.train.d_steps = min(2, config.train.d_steps)
+    config.train.steps = 2
+    run = tiny_runs.train(config, tmp_path / "run")
+    assert run.output.startswith("2 steps done;")
+    assert checkpoint.steps(run.workdir) == [2]
+    assert [line["step"] for line in tiny_runs.read_metrics(run.workdir)] == [1, 2]
+    (scores,) = tiny_runs.read_lines(run.workdir / "results.jsonl")
+    assert (scores["ema"], scores["n"]) == (False, 32)

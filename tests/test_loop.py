@@ -1,0 +1,337 @@
+"""Whole runs in this process: what they leave behind, how they stop and go on."""
+
+import re
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_gan
+import tiny_runs
+from PIL import Image
+
+from sagan_jax import checkpoint, loop
+from sagan_jax.data import pipeline, sources
+from sagan_jax.errors import UserError
+
+
+def _copy(run: tiny_runs.Run, to: Path) -> Path:
+    return Path(shutil.copytree(run.workdir, to / "run"))
+
+
+def _pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+# A run from its first step to its last.
+
+
+def test_the_step_is_compiled_once() -> None:
+    assert tiny_runs.whole().traces == 1
+
+
+def test_every_step_is_logged_once() -> None:
+    lines = tiny_runs.read_metrics(tiny_runs.whole().workdir)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_logged_step_has_what_one_looks_for() -> None:
+    line = tiny_runs.read_lines(tiny_runs.whole().workdir / "metrics.jsonl")[-1]
+    both = ("generator", "discriminator")
+    assert {
+        *(f"loss/{name}" for name in both),
+        *(f"gradient_norm/{name}" for name in both),
+        *(f"parameter_norm/{name}" for name in both),
+        *(f"largest_sigma/{name}" for name in both),
+        *(f"gamma/{name}/attention16" for name in both),
+        *("logits/real", "logits/fake", "positive/real", "positive/fake"),
+        *("step", "time", "skipped", "images_per_second"),
+    } == set(line)
+
+
+def test_sheets_are_those_of_the_first_the_asked_for_and_the_last_step() -> None:
+    assert sorted(
+        p.name for p in (tiny_runs.whole().workdir / "samples").iterdir()
+    ) == [
+        "real.png",
+        "step_00000000.png",
+        "step_00000003.png",
+        "step_00000006.png",
+    ]
+
+
+def test_sheets_change_as_the_generator_learns() -> None:
+    samples = tiny_runs.whole().workdir / "samples"
+    first = _pixels(samples / "step_00000000.png")
+    assert (first != _pixels(samples / "step_00000006.png")).any()
+
+
+def test_the_sheet_of_real_images_has_the_rows_of_the_others() -> None:
+    samples = tiny_runs.whole().workdir / "samples"
+    real, fake = (_pixels(samples / f"{n}.png") for n in ("real", "step_00000000"))
+    assert real.shape == fake.shape == (4 * 130 + 2, 2 * 130 + 2, 3)
+
+
+def test_a_row_of_the_sheet_of_real_images_is_one_class(tmp_path: Path) -> None:
+    class Source:
+        """Twelve plain images; their grey is 10 times their class."""
+
+        num_classes, class_names = 4, tuple("abcd")
+
+        def __len__(self) -> int:
+            return 12
+
+        def __getitem__(self, index: int) -> sources.Record:
+            label = np.int32(index % 4)
+            return {"image": np.full((32, 32, 3), 10 * label, np.uint8), "label": label}
+
+    loop._save_real_sheet(tiny_runs.config(), Source(), tmp_path)
+    picture = _pixels(tmp_path / "samples" / "real.png")
+    # The centres of 4 rows and 2 columns of 128 pixels each, with gaps of 2.
+    assert picture[66::130, 66::130, 0].tolist() == [[10 * i] * 2 for i in range(4)]
+
+
+def test_a_class_without_enough_images_leaves_white_places(tmp_path: Path) -> None:
+    class Source:
+        num_classes, class_names = 4, tuple("abcd")
+
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, index: int) -> sources.Record:
+            return {"image": np.zeros((32, 32, 3), np.uint8), "label": np.int32(2)}
+
+    loop._save_real_sheet(tiny_runs.config(), Source(), tmp_path)
+    picture = _pixels(tmp_path / "samples" / "real.png")
+    expected = [[255, 255], [255, 255], [0, 255], [255, 255]]
+    assert picture[66::130, 66::130, 0].tolist() == expected
+
+
+def test_scores_are_one_line_with_their_protocol() -> None:
+    (line,) = tiny_runs.read_lines(tiny_runs.whole().workdir / "results.jsonl")
+    assert {"score", "raw", "missing", "den", "class_correctness"} <= set(line)
+    assert line["protocol"] == "far_pairs_full_16"
+    assert (line["step"], line["n"], line["seed"]) == (6, 16, 1234)
+    assert (line["ema"], line["statistics"]) == (True, "running")
+
+
+def test_the_end_tells_of_pictures_and_scores() -> None:
+    run = tiny_runs.whole()
+    first, second = run.output.splitlines()
+    assert first == f"6 steps done; pictures in {run.workdir / 'samples'}"
+    assert re.match(r"far pairs, 16 images: disagreement S = \d\.\d{3} ", second)
+
+
+def test_nothing_half_written_is_left() -> None:
+    names = [path.name for path in tiny_runs.whole().workdir.rglob("*")]
+    assert not [name for name in names if "tmp" in name]
+
+
+def test_signals_act_as_before_once_a_run_is_over() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    tiny_runs.whole()
+    assert before == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
+
+
+# Stopping, and going on.
+
+
+def test_six_steps_are_three_and_three_bit_for_bit() -> None:
+    _, after = tiny_runs.interrupted()
+    tiny_gan.assert_same_bits(
+        tiny_runs.read_state(tiny_runs.whole().workdir, 6),
+        tiny_runs.read_state(after.workdir, 6),
+    )
+
+
+def test_the_state_that_is_compared_is_whole() -> None:
+    state = tiny_runs.read_state(tiny_runs.whole().workdir, 6)
+    assert set(state) == {"step", "skipped", "generator", "discriminator", "ema"}
+    assert (int(state["step"]), int(state["skipped"])) == (6, 0)
+    collections = {"params", "batch_stats", "spectral", "opt_state"}
+    assert set(state["generator"]) == set(state["discriminator"]) == collections
+
+
+def test_state_of_different_steps_differs() -> None:
+    workdir = tiny_runs.whole().workdir
+    with pytest.raises(AssertionError):
+        tiny_gan.assert_same_bits(
+            tiny_runs.read_state(workdir, 4), tiny_runs.read_state(workdir, 6)
+        )
+
+
+def test_metrics_of_a_resumed_run_are_those_of_a_whole_one() -> None:
+    _, after = tiny_runs.interrupted()
+    whole = tiny_runs.read_metrics(tiny_runs.whole().workdir)
+    assert tiny_runs.read_metrics(after.workdir) == whole
+
+
+def test_scores_and_sheets_of_a_resumed_run_are_those_of_a_whole_one() -> None:
+    one, other = tiny_runs.whole().workdir, tiny_runs.interrupted()[1].workdir
+    for name in ("results.jsonl", "samples/real.png", "samples/step_00000006.png"):
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+
+
+def test_sigint_saves_and_says_what_to_type() -> None:
+    before, _ = tiny_runs.interrupted()
+    sentence = "stopped and saved at step 3; go on with: COMMAND\n"
+    assert before.output == sentence
+
+
+def test_a_resumed_run_says_where() -> None:
+    _, after = tiny_runs.interrupted()
+    assert after.output.startswith("resumed at step 3\n6 steps done;")
+
+
+def test_sigterm_saves_and_says_what_to_type(tmp_path: Path) -> None:
+    with tiny_runs.stopped_by(signal.SIGTERM, step=1):
+        run = tiny_runs.train(tiny_runs.config(), tmp_path / "run")
+    assert run.output == "stopped and saved at step 1; go on with: COMMAND\n"
+    assert checkpoint.steps(run.workdir) == [1]
+
+
+def test_a_second_sigint_stops_at_once() -> None:
+    with loop._StopRequest() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_finished_run_says_so_and_stays_as_it_is(tmp_path: Path) -> None:
+    workdir = _copy(tiny_runs.whole(), tmp_path)
+    before = tiny_runs.tree_of(workdir)
+    run = tiny_runs.train(tiny_runs.config(), workdir)
+    assert (
+        run.output == f"{workdir} has all of its 6 steps; raise train.steps to go on.\n"
+    )
+    assert run.traces == 0
+    assert tiny_runs.tree_of(workdir) == before
+
+
+def test_a_run_that_was_killed_before_its_scores_gets_them(tmp_path: Path) -> None:
+    workdir = _copy(tiny_runs.whole(), tmp_path)
+    scores = (workdir / "results.jsonl").read_bytes()
+    (workdir / "results.jsonl").unlink()
+    run = tiny_runs.train(tiny_runs.config(), workdir)
+    assert run.output.startswith("resumed at step 6\n6 steps done;")
+    assert run.traces == 0
+    assert (workdir / "results.jsonl").read_bytes() == scores
+
+
+def test_raising_the_number_of_steps_goes_on(tmp_path: Path) -> None:
+    workdir = _copy(tiny_runs.whole(), tmp_path)
+    run = tiny_runs.train(tiny_runs.config(train__steps=7), workdir)
+    assert run.output.startswith("resumed at step 6\n7 steps done;")
+    steps = [line["step"] for line in tiny_runs.read_metrics(workdir)]
+    assert steps == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_lines_of_steps_that_are_made_again_are_dropped(tmp_path: Path) -> None:
+    workdir = _copy(tiny_runs.whole(), tmp_path)
+    shutil.rmtree(workdir / "checkpoints" / "6")
+    with (workdir / "metrics.jsonl").open("ab") as file:
+        file.write(b'\xff\x00\n3\n{"step": 7, "lo')  # what a crash may leave
+    tiny_runs.train(tiny_runs.config(), workdir)
+    whole = tiny_runs.read_metrics(tiny_runs.whole().workdir)
+    assert tiny_runs.read_metrics(workdir) == whole
+
+
+def test_a_checkpoint_that_was_not_finished_is_made_again(tmp_path: Path) -> None:
+    workdir = _copy(tiny_runs.whole(), tmp_path)
+    checkpoints = workdir / "checkpoints"
+    (checkpoints / "6").rename(checkpoints / "6.orbax-checkpoint-tmp")
+    run = tiny_runs.train(tiny_runs.config(), workdir)
+    assert run.output.startswith("resumed at step 4\n")
+    tiny_gan.assert_same_bits(
+        tiny_runs.read_state(workdir, 6),
+        tiny_runs.read_state(tiny_runs.whole().workdir, 6),
+    )
+
+
+def test_the_number_of_data_threads_changes_nothing(tmp_path: Path) -> None:
+    config = tiny_runs.config(data__threads=0)
+    run = tiny_runs.train(config, tmp_path / "run")
+    tiny_gan.assert_same_bits(
+        tiny_runs.read_state(run.workdir, 6),
+        tiny_runs.read_state(tiny_runs.whole().workdir, 6),
+    )
+
+
+# Stopping for a reason.
+
+
+def _poisoned(*args: Any) -> Any:
+    """Restores a state whose first kernel of the generator is not a number."""
+    state = _restore(*args)
+    kernel = state.generator.params["dense"]["kernel"]
+    state.generator.params["dense"]["kernel"] = jax.device_put(
+        jnp.full_like(kernel, jnp.nan), kernel.sharding
+    )
+    return state
+
+
+_restore = checkpoint.restore
+
+
+def _run_not_finite(workdir: Path) -> str:
+    """Goes on from a poisoned step 4, and returns what was said."""
+    shutil.rmtree(workdir / "checkpoints" / "6")
+    with (
+        mock.patch.object(checkpoint, "restore", _poisoned),
+        pytest.raises(UserError) as caught,
+    ):
+        tiny_runs.train(tiny_runs.config(), workdir)
+    return str(caught.value)
+
+
+def test_a_run_that_is_not_finite_stops_with_a_sentence_and_saves(
+    tmp_path: Path,
+) -> None:
+    workdir = _copy(tiny_runs.whole(), tmp_path)
+    assert _run_not_finite(workdir) == (
+        "1 of the steps up to 5 were not finite and changed nothing; the state is "
+        f"saved in {workdir}; look at metrics.jsonl, and start again with lower "
+        "optim.generator_lr and optim.discriminator_lr."
+    )
+    state = tiny_runs.read_state(workdir, 5)
+    assert (int(state["step"]), int(state["skipped"])) == (5, 1)
+    last = tiny_runs.read_lines(workdir / "metrics.jsonl")[-1]
+    assert (last["step"], last["loss/generator"], last["skipped"]) == (5, None, 1.0)
+
+
+def test_a_damaged_image_stops_a_run_with_its_name(tmp_path: Path) -> None:
+    for label in "abcd":
+        (tmp_path / "data" / label).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / "data" / label / "0.png")
+    damaged = tmp_path / "data" / "c" / "1.png"
+    damaged.write_bytes(b"\x89PNG\r\n\x1a\nno more")
+    config = tiny_runs.config(data__source="folder", data__path=str(tmp_path / "data"))
+    with pytest.raises(UserError, match=f"'{damaged}' cannot be read as an image"):
+        tiny_runs.train(config, tmp_path / "run")
+
+
+def test_data_threads_end_with_the_run() -> None:
+    class StoppedError(Exception):
+        pass
+
+    def stop(self: Any) -> None:
+        raise StoppedError
+
+    closed: list[pipeline.Stream] = []
+    close = pipeline.Stream.close
+    with (
+        mock.patch.object(
+            pipeline.Stream, "close", lambda s: closed.append(s) or close(s)
+        ),
+        mock.patch.object(loop.telemetry.Telemetry, "advance", stop),
+        pytest.raises(StoppedError),
+    ):
+        tiny_runs.train(tiny_runs.config(), tiny_runs.folder() / "broken")
+    assert closed
