@@ -29,7 +29,7 @@ class ModelConfig:
     width: int = 64
     generator_width: int = 0  # 0: width
     discriminator_width: int = 0  # 0: width
-    generator_channel_multiples: tuple[int, ...] = ()  # (): the table in networks.py
+    generator_channel_multiples: tuple[int, ...] = ()  # (): the table in plans.py
     discriminator_channel_multiples: tuple[int, ...] = ()
     attention_resolutions: tuple[int, ...] = (32,)
     generator_attention_resolutions: tuple[int, ...] = SAME

@@ -1,13 +1,11 @@
-"""The generator and the discriminator, and the table of their channels.
+"""The generator and the discriminator.
 
 Both are the official networks of the paper at 128 pixels and their family at 32, 64 and
 256. Images are NHWC in [-1, 1], labels int32 in [0, num_classes).
 """
 
 import functools
-import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import chex
 import flax.linen as nn
@@ -15,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from sagan_jax import config as config_lib
-from sagan_jax import ops
 from sagan_jax.attention import ATTENTION_FORMS, ResidualBlock, SelfAttention
+from sagan_jax.blocks import DiscriminatorBlock, GeneratorBlock
 from sagan_jax.errors import UserError
 from sagan_jax.layers import (
     INITIALIZERS,
@@ -26,32 +24,7 @@ from sagan_jax.layers import (
     SNEmbed,
     param_dtype,
 )
-
-# Channels as multiples of width. A generator's first entry is its 4x4 map, each further
-# one a block that doubles the side. A discriminator's entries are its blocks, of which
-# the first DOWN[resolution] halve the side.
-GENERATOR_MULTIPLES: dict[int, tuple[int, ...]] = {
-    32: (4, 4, 4, 4),
-    64: (16, 16, 8, 4, 2),
-    128: (16, 16, 8, 4, 2, 1),
-    256: (16, 16, 8, 8, 4, 2, 1),
-}
-DISCRIMINATOR_MULTIPLES: dict[int, tuple[int, ...]] = {
-    32: (2, 2, 2, 2),
-    64: (1, 2, 4, 8, 16),
-    128: (1, 2, 4, 8, 16, 16),
-    256: (1, 2, 4, 8, 8, 16, 16),
-}
-DOWN = {32: 2, 64: 4, 128: 5, 256: 6}
-
-
-class Stage(NamedTuple):
-    """One residual block: its channels, its output's side, what it does."""
-
-    features: int
-    resolution: int
-    resample: str
-    attention: bool
+from sagan_jax.plans import Stage, discriminator_plan, generator_plan
 
 
 class Generator(nn.Module):
@@ -108,6 +81,20 @@ class Generator(nn.Module):
     weight_init: str = "xavier"
     dtype: Any = jnp.float32
 
+    def plan(self) -> tuple[int, tuple[Stage, ...]]:
+        """Returns plans.generator_plan of these fields, after checks of all.
+
+        Raises:
+          UserError: fields that make no network.
+        """
+        _check_fields(self)
+        return generator_plan(
+            self.resolution,
+            self.width,
+            self.channel_multiples,
+            self.attention_resolutions,
+        )
+
     @nn.compact
     def __call__(
         self, z: jax.Array, labels: jax.Array | None = None, *, train: bool = False
@@ -127,7 +114,7 @@ class Generator(nn.Module):
         Raises:
           UserError: fields that make no network, or missing labels.
         """
-        first, stages = generator_plan(self)
+        first, stages = self.plan()
         chex.assert_shape(z, (None, self.latent_dim))
         _check_labels(self, labels, z.shape[0])
         norm = functools.partial(
@@ -193,6 +180,20 @@ class Discriminator(nn.Module):
     weight_init: str = "xavier"
     dtype: Any = jnp.float32
 
+    def plan(self) -> tuple[Stage, ...]:
+        """Returns plans.discriminator_plan of these fields, after checks of all.
+
+        Raises:
+          UserError: fields that make no network.
+        """
+        _check_fields(self)
+        return discriminator_plan(
+            self.resolution,
+            self.width,
+            self.channel_multiples,
+            self.attention_resolutions,
+        )
+
     @nn.compact
     def __call__(
         self, images: jax.Array, labels: jax.Array | None = None, *, train: bool = False
@@ -211,7 +212,7 @@ class Discriminator(nn.Module):
         Raises:
           UserError: fields that make no network, or missing labels.
         """
-        stages = discriminator_plan(self)
+        stages = self.plan()
         chex.assert_shape(
             images, (None, self.resolution, self.resolution, self.channels)
         )
@@ -243,68 +244,6 @@ class Discriminator(nn.Module):
             )
             logits = logits + (pooled * embed(labels, train=train)).sum(-1)
         return logits
-
-
-class GeneratorBlock(nn.Module):
-    """Residual block that doubles the side; the shortcut is always a convolution."""
-
-    features: int = 0
-    conv: Callable[..., SNConv] = SNConv
-    norm: Callable[..., ConditionalBatchNorm] = ConditionalBatchNorm
-    name: str | None = None
-
-    @nn.compact
-    def __call__(
-        self, x: jax.Array, labels: jax.Array | None, *, train: bool
-    ) -> jax.Array:
-        """Returns [N, 2H, 2W, features] for [N, H, W, C]."""
-        shortcut = self.conv(
-            features=self.features, kernel_size=1, resample="up", name="shortcut"
-        )(x, train=train)
-        y = nn.relu(self.norm(name="norm1")(x, labels, train=train))
-        y = self.conv(features=self.features, resample="up", name="conv1")(
-            y, train=train
-        )
-        y = nn.relu(self.norm(name="norm2")(y, labels, train=train))
-        y = self.conv(features=self.features, name="conv2")(y, train=train)
-        return shortcut + y
-
-
-class DiscriminatorBlock(nn.Module):
-    """Residual block; `resample` 'down' halves the side.
-
-    The first block of a network sees the image: it has no activation before its first
-    convolution, and pools its shortcut before, not after, the 1x1 convolution. The
-    shortcut of the others is the raw input where nothing changes in shape.
-    """
-
-    features: int = 0
-    resample: str = "down"
-    first: bool = False
-    conv: Callable[..., SNConv] = SNConv
-    name: str | None = None
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Returns [N, H/2, W/2, features] for [N, H, W, C], or [N, H, W, features]."""
-        shortcut = x
-        if self.first:
-            shortcut = self.conv(
-                features=self.features, kernel_size=1, name="shortcut"
-            )(ops.mean_pool(x), train=train)
-        elif self.resample or x.shape[-1] != self.features:
-            shortcut = self.conv(
-                features=self.features,
-                kernel_size=1,
-                resample=self.resample,
-                name="shortcut",
-            )(x, train=train)
-        y = x if self.first else nn.relu(x)
-        y = self.conv(features=self.features, name="conv1")(y, train=train)
-        y = self.conv(features=self.features, resample=self.resample, name="conv2")(
-            nn.relu(y), train=train
-        )
-        return shortcut + y
 
 
 def build(model: config_lib.ModelConfig) -> tuple[Generator, Discriminator]:
@@ -352,65 +291,12 @@ def build(model: config_lib.ModelConfig) -> tuple[Generator, Discriminator]:
         **own("generator"),
     )
     discriminator = Discriminator(**shared, **own("discriminator"))
-    generator_plan(generator)
-    discriminator_plan(discriminator)
+    generator.plan()
+    discriminator.plan()
     return generator, discriminator
 
 
-def generator_plan(generator: Generator) -> tuple[int, tuple[Stage, ...]]:
-    """Returns the channels of the 4x4 map, and the blocks.
-
-    Raises:
-      UserError: fields that make no network.
-    """
-    multiples = _multiples(generator, GENERATOR_MULTIPLES)
-    blocks = int(math.log2(generator.resolution)) - 2
-    if len(multiples) != blocks + 1:
-        raise UserError(
-            f"channel_multiples={multiples}: a {generator.resolution} px generator has "
-            f"a 4x4 map and {blocks} blocks; give {blocks + 1} multiples."
-        )
-    first, *features = (m * generator.width for m in multiples)
-    stages = [Stage(f, 8 * 2**i, "up", False) for i, f in enumerate(features)]
-    return first, _with_attention(generator, stages)
-
-
-def discriminator_plan(discriminator: Discriminator) -> tuple[Stage, ...]:
-    """Returns the blocks.
-
-    Raises:
-      UserError: fields that make no network.
-    """
-    multiples = _multiples(discriminator, DISCRIMINATOR_MULTIPLES)
-    resolution, down = discriminator.resolution, DOWN[discriminator.resolution]
-    if len(multiples) < down:
-        raise UserError(
-            f"channel_multiples={multiples}: a {resolution} px discriminator halves "
-            f"the side {down} times; give at least {down} multiples."
-        )
-    stages = [
-        Stage(
-            m * discriminator.width,
-            resolution // 2 ** min(i, down),
-            "down" if i <= down else "",
-            False,
-        )
-        for i, m in enumerate(multiples, start=1)
-    ]
-    return _with_attention(discriminator, stages)
-
-
-def _multiples(
-    network: Generator | Discriminator, table: dict[int, tuple[int, ...]]
-) -> tuple[int, ...]:
-    """Returns the channel multiples of a network, after checks of its plain fields."""
-    if network.resolution not in table:
-        raise UserError(
-            f"resolution={network.resolution} cannot be; choose among "
-            f"{', '.join(map(str, table))}."
-        )
-    if network.width < 1:
-        raise UserError(f"width={network.width} cannot be; choose 1 or more.")
+def _check_fields(network: Generator | Discriminator) -> None:
     if not 1 <= network.channels <= 4:
         raise UserError(f"channels={network.channels} cannot be; choose 1 to 4.")
     for field, known in (
@@ -429,37 +315,6 @@ def _multiples(
         raise UserError(
             "dtype=float64 needs x64; set jax_enable_x64 or JAX_ENABLE_X64=1."
         )
-    multiples = tuple(network.channel_multiples) or table[network.resolution]
-    if min(multiples) < 1:
-        raise UserError(f"channel_multiples={multiples}: each must be 1 or more.")
-    return multiples
-
-
-def _with_attention(
-    network: Generator | Discriminator, stages: list[Stage]
-) -> tuple[Stage, ...]:
-    """Returns the stages, with attention after the first of each wanted resolution."""
-    kind = type(network).__name__.lower()
-    first_of: dict[int, int] = {}
-    for index, stage in enumerate(stages):
-        first_of.setdefault(stage.resolution, index)
-    for resolution in network.attention_resolutions:
-        if resolution not in first_of:
-            raise UserError(
-                f"attention_resolutions={tuple(network.attention_resolutions)}: a "
-                f"{network.resolution} px {kind} has feature maps at "
-                f"{', '.join(map(str, sorted(first_of)))}; choose among those."
-            )
-        index = first_of[resolution]
-        features = stages[index].features
-        if features % 8:
-            raise UserError(
-                f"width={network.width} gives the {kind} {features} channels at "
-                f"{resolution}x{resolution}, and attention there needs a multiple of "
-                "8; choose another width or another of attention_resolutions."
-            )
-        stages[index] = stages[index]._replace(attention=True)
-    return tuple(stages)
 
 
 def _check_labels(

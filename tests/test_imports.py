@@ -16,6 +16,7 @@ LEVELS = {
     "errors": 0,
     "pixels": 0,
     "config": 1,
+    "plans": 1,
     "ops": 2,
     "losses": 2,
     "optim": 2,
@@ -27,6 +28,7 @@ LEVELS = {
     "layers": 3,
     "metrics": 3,
     "attention": 4,
+    "blocks": 4,
     "networks": 5,
     "state": 6,
     "sampling": 6,
@@ -44,7 +46,7 @@ MAY_KNOW = {
     "data": {"config", "errors", "pixels"},
     "metrics": {"data", "errors", "pixels"},
 }
-WITHOUT_JAX = ("errors", "pixels", "config", "telemetry", "visual", "cli")
+WITHOUT_JAX = ("errors", "pixels", "config", "telemetry", "visual", "cli", "plans")
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 
 

@@ -14,15 +14,12 @@ import numpy as np
 import pytest
 
 from sagan_jax import losses
+from sagan_jax.blocks import DiscriminatorBlock, GeneratorBlock
 from sagan_jax.errors import UserError
 from sagan_jax.layers import ConditionalBatchNorm, SNConv, SpectralKernel
 from sagan_jax.networks import (
     Discriminator,
-    DiscriminatorBlock,
     Generator,
-    GeneratorBlock,
-    discriminator_plan,
-    generator_plan,
 )
 
 Network = Generator | Discriminator
@@ -208,8 +205,8 @@ SIDES = {
 @pytest.mark.parametrize("resolution", SIDES)
 def test_blocks_have_their_published_sides(resolution: int) -> None:
     fields = {"resolution": resolution, "attention_resolutions": ()}
-    _, up = generator_plan(Generator(**fields))
-    down = discriminator_plan(Discriminator(**fields))
+    _, up = Generator(**fields).plan()
+    down = Discriminator(**fields).plan()
     sides = tuple(tuple(s.resolution for s in stages) for stages in (up, down))
     assert sides == SIDES[resolution]
 
@@ -221,11 +218,7 @@ def test_attention_follows_the_first_block_of_each_side_once(resolution: int) ->
             network = kind(
                 resolution=resolution, attention_resolutions=(side,), num_classes=10
             )
-            plan = (
-                generator_plan(network)[1]
-                if kind is Generator
-                else discriminator_plan(network)
-            )
+            plan = network.plan()[1] if kind is Generator else network.plan()
             places = [index for index, stage in enumerate(plan) if stage.attention]
             assert places == [sides.index(side)]
 
