@@ -51,17 +51,16 @@ def main(argv: list[str]) -> None:
         raise UserError("--config is missing; try --config experiments/quickstart.py.")
     workdir = Path(_WORKDIR.value or f"runs/{config.name if config else ''}")
     print(f"workdir: {workdir}", flush=True)
-    _configure_jax(config)
-    if config is None or _MODE.value == "sample":
-        from sagan_jax import evaluation
+    from sagan_jax import checkpoint, evaluation, loop, mesh
 
+    if config is None or _MODE.value == "sample":
+        mesh.start(checkpoint.read_config(workdir))
         path = evaluation.save_samples(
             workdir, step=_STEP.value, labels=_classes(_LABELS.value), config=config
         )
         print(f"wrote {path}")
         return
-    from sagan_jax import loop
-
+    mesh.start(config)
     command = shlex.join([Path(sys.executable).name, *sys.argv])
     loop.train(config, workdir, command)
 
@@ -73,19 +72,6 @@ def _classes(labels: list[str]) -> list[int]:
         raise UserError(
             f"labels={','.join(labels)!r} is not a list of classes; write --labels 0,1."
         ) from None
-
-
-def _configure_jax(config: Config | None) -> None:
-    """Compiled programs are kept between runs: a second start takes seconds."""
-    import jax
-
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        jax.config.update("jax_compilation_cache_dir", str(cache / "sagan_jax"))
-    if config is not None and config.model.dtype == "float64":
-        jax.config.update("jax_enable_x64", True)
-    if config is not None and config.mesh.distributed:
-        jax.distributed.initialize()
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -5,7 +5,9 @@ move to: one program over all devices, in which a mean over the batch is a mean 
 whole batch, wherever its rows lie. One device is a mesh of one.
 """
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,6 +18,31 @@ from sagan_jax.config import Config
 from sagan_jax.errors import UserError
 
 AXIS = "data"
+
+
+def start(config: Config) -> None:
+    """Sets jax up for a run; before anything else touches a device.
+
+    Compiled programs are kept between runs in JAX_COMPILATION_CACHE_DIR, by default in
+    the user's cache directory: a second start takes seconds.
+
+    Raises:
+      UserError: several processes are asked for, and none of the others is found.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        jax.config.update("jax_compilation_cache_dir", str(cache / "sagan_jax"))
+    if config.model.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    if config.mesh.distributed:
+        try:
+            jax.distributed.initialize()
+        except (ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise UserError(
+                f"mesh.distributed=True, but no other process was found ({reason}); "
+                "start it under SLURM, Kubernetes, Open MPI or on a TPU pod."
+            ) from None
 
 
 def make_mesh(config: Config) -> Mesh:
