@@ -18,6 +18,7 @@ def get_config(argument: str | None = None) -> Config:
     config.model.stop_gradient_uv = False
     config.model.batch_norm_group_size = 64
     config.data.source = "folder"
+    config.optim.beta2 = 0.999  # of the code; the paper is believed to say 0.9
     config.train.order = "generator_first"
     config.train.ema_decay = 0.0
     return shrink(config, argument)
