@@ -2,6 +2,7 @@
 
     python launch.py --config experiments/quickstart.py
     python launch.py --config FILE[:ARG] --config.train.steps=500 --workdir runs/mine
+    python launch.py --config FILE --dry_run
     python launch.py --mode sample --workdir runs/mine --labels 0,1,2
 
 Every field of sagan_jax/config.py is a flag: --config.GROUP.FIELD=VALUE. The same
@@ -38,6 +39,13 @@ _STEP = flags.DEFINE_integer(
 _LABELS = flags.DEFINE_list(
     "labels", [], "Classes to sample, one row each; default: as in training."
 )
+_DRY_RUN = flags.DEFINE_enum(
+    "dry_run",
+    "",
+    ["", "shapes", "compile"],
+    "Only describe the run: settings, parameters, FLOP; with =compile also the "
+    "compiler's figures for this machine's devices.",
+)
 
 
 def main(argv: list[str]) -> None:
@@ -51,7 +59,7 @@ def main(argv: list[str]) -> None:
         raise UserError("--config is missing; try --config experiments/quickstart.py.")
     workdir = Path(_WORKDIR.value or f"runs/{config.name if config else ''}")
     print(f"workdir: {workdir}", flush=True)
-    from sagan_jax import checkpoint, evaluation, loop, mesh
+    from sagan_jax import checkpoint, evaluation, loop, mesh, summary
 
     if config is None or _MODE.value == "sample":
         mesh.start(checkpoint.read_config(workdir))
@@ -61,6 +69,9 @@ def main(argv: list[str]) -> None:
         print(f"wrote {path}")
         return
     mesh.start(config)
+    if _DRY_RUN.value:
+        print(summary.dry_run(config, compile_step=_DRY_RUN.value == "compile"))
+        return
     command = shlex.join([Path(sys.executable).name, *sys.argv])
     loop.train(config, workdir, command)
 
@@ -77,12 +88,16 @@ def _classes(labels: list[str]) -> list[int]:
 def _parse(argv: list[str]) -> list[str]:
     """Returns what is no flag; raises UserError for flags that cannot be."""
     cli.check(argv[1:])
+    # A bare --dry_run needs no value.
+    argv = ["--dry_run=shapes" if a.lstrip("-") == "dry_run" else a for a in argv]
     try:
         rest = flags.FLAGS(argv)
     except flags.Error as error:
         raise UserError(cli.explain(str(error))) from None
     if flags.FLAGS["config"].present:
-        config_lib.validate(_CONFIG.value, with_data=_MODE.value == "train")
+        config_lib.validate(
+            _CONFIG.value, with_data=_MODE.value == "train" and not _DRY_RUN.value
+        )
     return rest
 
 

@@ -94,7 +94,7 @@ def constrain(mesh: Mesh) -> Callable[[Any], Any]:
     return lambda tree: jax.lax.with_sharding_constraint(tree, split(mesh))
 
 
-def jit_step(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+def jit_step(step: Callable[..., Any], mesh: Mesh) -> jax.stages.Wrapped:
     """Returns `step(state, batch) -> (state, metrics)` compiled; `state` is donated."""
     return jax.jit(
         step,

@@ -426,3 +426,10 @@ def test_a_batch_that_devices_do_not_divide_is_refused(
         "train.batch_size=8 cannot be split over 3 devices; choose a multiple, or set "
         "mesh.devices."
     )
+
+
+def test_a_dry_run_describes_and_makes_nothing(tmp_path: Path) -> None:
+    answer = _launch(SMOKE, "--dry_run", cwd=tmp_path)
+    assert answer.code == 0, answer
+    assert "GFLOP per image" in answer.out
+    assert tiny_runs.tree_of(tmp_path) == {}
