@@ -59,7 +59,7 @@ def _shapes(name: str) -> Any:
 
 
 def test_the_experiments_are_these() -> None:
-    assert NAMES == ["cifar10", "imagenet128", "quickstart"]
+    assert NAMES == ["cifar10", "imagenet128", "imagenet128_best", "quickstart"]
 
 
 @pytest.mark.parametrize("name", NAMES)
