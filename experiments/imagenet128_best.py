@@ -1,6 +1,7 @@
-"""ImageNet at 128 pixels: the best published run of this model, FID 12.83.
+r"""ImageNet at 128 pixels: the best published run of this model, FID 12.83.
 
-    python launch.py --config experiments/imagenet128_best.py --config.data.path=DIR/train
+    python launch.py --config experiments/imagenet128_best.py \
+        --config.data.path=DIR/train
 
 Source: `open-mmlab/mmgeneration:configs/sagan/README.md`,
 `sagan_128_woReLUinplace_noaug_bigGAN_Glr-1e-4_Dlr-4e-4_ndisc1_imagenet1k_b32x8`: FID
@@ -8,10 +9,10 @@ Source: `open-mmlab/mmgeneration:configs/sagan/README.md`,
 against the whole training set, StyleGAN's Inception). It follows
 `ajbrock/BigGAN-PyTorch:scripts/launch_SAGAN_bs128x2_ema.sh`. Ours: not yet measured.
 
-What differs from that run: one epsilon for all spectral norms (there 1e-8, but 1e-12 in
-the generator's dense layer and 1e-6 in the attention block), added to a norm rather than
-a bound on it; groups of 32 successive examples in place of one GPU's; Pillow's bilinear
-resize.
+What differs from that run: one epsilon for all spectral norms (there 1e-8, but 1e-12
+in the generator's dense layer and 1e-6 in the attention block), added to a norm rather
+than a bound on it; groups of 32 successive examples in place of one GPU's; Pillow's
+bilinear resize.
 """
 
 from experiments import imagenet128
