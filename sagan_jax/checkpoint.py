@@ -28,6 +28,7 @@ CHECKPOINTS = "checkpoints"
 MAY_CHANGE = (
     "name",
     "data.path",
+    "data.max_unreadable",
     "data.threads",
     "train.steps",
     "train.log_every",

@@ -57,7 +57,8 @@ class DataConfig:
     """Where images come from."""
 
     source: str = "synthetic"
-    path: str = ""  # of the folder source
+    path: str = ""  # of the folder source: a directory or a .zip
+    max_unreadable: int = 0  # images that the folder source may leave out
     difficulty: str = "full"  # of the synthetic source: full or easy
     distance: str = "far"  # of the synthetic pairs: near, mid or far (full only)
     num_images: int = 20_000  # rendered by the synthetic source
@@ -171,6 +172,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "model.batch_norm_decay": (0, 1),
     "model.batch_norm_last_decay": (0, 1),
     "model.batch_norm_eps": (0, 1),
+    "data.max_unreadable": (0, 10**8),
     "data.num_images": (1, 10**8),
     "data.seed": (0, 2**32 - 1),
     "data.threads": (0, 1024),

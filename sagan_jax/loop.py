@@ -79,6 +79,8 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
         ) as stream,
         _StopRequest() as stop,
     ):
+        for sentence in sources.news(source):
+            report.say(sentence)
         state = create()
         if saved:
             state = checkpoint.restore(manager, state, start)
@@ -102,6 +104,8 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
             if step % config.train.log_every == 0 or last:
                 scalars = {k: float(v) for k, v in jax.device_get(metrics).items()}
                 report.log(step, scalars | {"images_per_second": pace.rate(step)})
+                for sentence in sources.news(source):
+                    (report.say if main else print)(sentence)
                 if scalars["skipped"] > skipped:
                     checkpoint.save(manager, state)
                     raise UserError(_not_finite(step, scalars, skipped, workdir))

@@ -38,7 +38,16 @@ LEVELS = {
     "loop": 9,
 }
 PACKAGES = {
-    "data": {"far_pairs": 0, "transforms": 0, "sources": 1, "pipeline": 2},
+    "data": {
+        "archive": 0,
+        "far_pairs": 0,
+        "record": 0,
+        "transforms": 0,
+        "verdicts": 1,
+        "folder": 2,
+        "sources": 3,
+        "pipeline": 4,
+    },
     "metrics": {"agreement": 0},
 }
 # Beyond the levels: what a package may know of the rest.

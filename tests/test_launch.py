@@ -383,9 +383,9 @@ def test_a_wrong_command_is_answered_without_jax(tmp_path: Path) -> None:
         ),
         (
             ["--config.data.source=folder", "--config.data.path=empty"],
-            "data.path='empty' holds no images (.png, .jpg, .jpeg, .webp); set "
-            "--config.data.path=DIR to a directory with one sub-folder of images for "
-            "each class.",
+            "data.path='empty' holds no images (.bmp, .gif, .jpeg, .jpg, .png, .tif, "
+            ".tiff, .webp); set --config.data.path=DIR to a directory with one "
+            "sub-folder of images for each class.",
         ),
         (
             ["--config.data.source=folder", "--config.data.path=two"],

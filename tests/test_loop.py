@@ -317,6 +317,26 @@ def test_a_damaged_image_stops_a_run_with_its_name(tmp_path: Path) -> None:
         tiny_runs.train(config, tmp_path / "run")
 
 
+def test_a_run_says_what_its_folder_holds_and_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for label in "abcd":
+        (tmp_path / "data" / label).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / "data" / label / "0.png")
+    damaged = tmp_path / "data" / "c" / "1.png"
+    damaged.write_bytes(b"")
+    where = {"data__path": str(tmp_path / "data"), "data__max_unreadable": 1}
+    config = tiny_runs.config(data__source="folder", train__steps=1, **where)
+    run = tiny_runs.train(config, tmp_path / "run")
+    assert run.output.splitlines()[:2] == [
+        f"warning: '{damaged}' cannot be read as an image (it is empty) and is left "
+        "out.",
+        f"data.path='{tmp_path / 'data'}' holds 4 images of 4 classes: a 1, b 1, c 1, "
+        "d 1.",
+    ]
+
+
 def test_data_threads_end_with_the_run() -> None:
     class StoppedError(Exception):
         pass
