@@ -35,6 +35,7 @@ LEVELS = {
     "train_step": 7,
     "checkpoint": 7,
     "evaluation": 8,
+    "summary": 8,
     "loop": 9,
 }
 PACKAGES = {
