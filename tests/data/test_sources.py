@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from image_files import configure, sentence, three_classes
 
 from sagan_jax import config as config_lib
 from sagan_jax.data import far_pairs, sources
@@ -14,35 +14,9 @@ def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
-def write(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-    return pixels
-
-
 @pytest.fixture
 def folder(tmp_path):
-    """Three classes whose images, 8 x 8, have one level each: 10 * class + number."""
-    root = tmp_path / "images"
-    for label, name in enumerate(["cat", "dog", "owl"]):
-        for number in range(2):
-            level = np.full((8, 8, 3), 10 * label + number, np.uint8)
-            write(root / name / f"{number}.png", level)
-    return root
-
-
-def configure(path="", num_classes=3, resolution=8, channels=3):
-    config = config_lib.Config()
-    config.data.source, config.data.path = "folder", str(path)
-    config.model.resolution, config.model.channels = resolution, channels
-    config.model.num_classes = num_classes
-    return config
-
-
-def sentence(config):
-    with pytest.raises(UserError) as caught:
-        sources.make_source(config)
-    return str(caught.value)
+    return three_classes(tmp_path / "images")
 
 
 def test_every_source_that_config_allows_is_in_the_table():

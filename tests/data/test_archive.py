@@ -1,0 +1,212 @@
+"""Files below a directory and in a zip, with all that can be odd about them."""
+
+import concurrent.futures
+import os
+import pathlib
+import pickle
+import re
+import zipfile
+
+import numpy as np
+import pytest
+from image_files import (
+    DOT,
+    FORMS,
+    configure,
+    pack,
+    put,
+    sentence,
+    three_classes,
+    write,
+)
+
+from sagan_jax.data import archive, sources
+from sagan_jax.data.folder import FolderSource
+from sagan_jax.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return three_classes(tmp_path / "images")
+
+
+def test_a_file_beyond_all_sense_is_not_read(folder, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_BYTES", 50)
+    monkeypatch.setattr(zipfile.ZipFile, "read", None)
+    said = sentence(configure(pack(folder, "zip")))
+    assert re.search(r"\(it has \d+ bytes, more than 50\)", said)
+
+
+def test_links_that_lead_nowhere_or_in_a_circle_and_pipes_do_no_harm(folder):
+    (folder / "cat" / "circle").symlink_to(folder)
+    os.mkfifo(folder / "cat" / "pipe.png")
+    (folder / "dog" / "gone.png").symlink_to(folder / "nowhere")
+    assert sentence(configure(folder)).startswith(
+        f"data.path: '{folder}/dog/gone.png' cannot be read as an image (No such file "
+        "or directory); "
+    )
+    (folder / "dog" / "gone.png").unlink()
+    source = sources.make_source(configure(folder))
+    assert len(source) == 6
+
+
+def test_a_link_to_a_folder_elsewhere_is_followed(folder, tmp_path):
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "felines").symlink_to(folder / "cat")
+    source = sources.make_source(configure(links, num_classes=1))
+    assert (len(source), source.class_names) == (2, ("felines",))
+
+
+def test_a_folder_that_cannot_be_listed_is_not_left_out_silently(tmp_path):
+    with pytest.raises(UserError) as caught:
+        archive.Directory(str(tmp_path / "gone")).list()
+    assert str(caught.value) == (
+        f"data.path: '{tmp_path}/gone' cannot be listed (No such file or directory); "
+        "mend its permissions or remove it."
+    )
+
+
+def test_files_are_found_at_any_depth_in_any_case_and_sorted(tmp_path):
+    for level, name in enumerate(["b.PNG", "c.webp", "deep/a.jpeg", "z.JPG"]):
+        write(tmp_path / "only" / name, np.full((8, 8, 3), 60 * level, np.uint8))
+    (tmp_path / "only" / "notes.txt").write_text("not an image")
+    (tmp_path / "README.md").write_text("not an image")
+    source = FolderSource(str(tmp_path), resolution=8)
+    levels = [round(source[index]["image"].mean() / 60) for index in range(len(source))]
+    assert levels == [0, 1, 2, 3]
+
+
+def test_hidden_files_and_folders_are_left_out(folder):
+    write(folder / ".thumbnails" / "a.png", np.zeros((8, 8, 3), np.uint8))
+    write(folder / "cat" / ".cache" / "a.png", np.zeros((8, 8, 3), np.uint8))
+    (folder / "cat" / "._0.png").write_bytes(b"written by another system")
+    source = sources.make_source(configure(folder))
+    assert (len(source), source.class_names) == (6, ("cat", "dog", "owl"))
+
+
+# Zip files.
+
+
+def members(path, **contents):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in contents.items():
+            file.writestr(name, content)
+    return str(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04" + bytes(40)])
+def test_a_bad_zip_is_named(tmp_path, content):
+    path = put(tmp_path / "a.zip", content)
+    assert sentence(configure(path)) == (
+        f"data.path='{path}' cannot be read as a zip file (File is not a zip file); "
+        "copy or make it again."
+    )
+
+
+def test_a_zip_that_was_cut_short_is_named(folder, tmp_path):
+    whole = pathlib.Path(pack(folder, "zip")).read_bytes()
+    path = put(tmp_path / "half.zip", whole[: len(whole) // 2])
+    assert sentence(configure(path)).startswith(f"data.path='{path}' cannot be read as")
+
+
+def test_an_empty_zip_holds_no_images(tmp_path):
+    said = sentence(configure(members(tmp_path / "a.zip")))
+    assert said.startswith(f"data.path='{tmp_path}/a.zip' holds no images (.bmp, ")
+
+
+def test_a_zip_gives_the_records_of_its_folder(folder):
+    ours = sources.make_source(configure(pack(folder, "zip")))
+    theirs = sources.make_source(configure(folder))
+    assert (len(ours), ours.class_names) == (len(theirs), theirs.class_names)
+    for index in range(len(theirs)):
+        np.testing.assert_array_equal(ours[index]["image"], theirs[index]["image"])
+        assert ours[index]["label"] == theirs[index]["label"]
+
+
+def test_without_labels_a_flat_zip_will_do(tmp_path):
+    path = members(tmp_path / "a.zip", **{"a.png": DOT, "b/c.png": DOT})
+    source = sources.make_source(configure(path, num_classes=0))
+    assert (len(source), source.num_classes) == (2, 0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_folder_around_the_class_folders_is_seen_through(tmp_path, form):
+    for name in ("cat", "dog"):
+        put(tmp_path / "images" / "outer" / "train" / name / "0.png", DOT)
+    source = sources.make_source(configure(pack(tmp_path / "images", form), 2))
+    assert source.class_names == ("cat", "dog")
+
+
+def test_names_that_lead_out_of_a_zip_are_only_names(tmp_path):
+    names = ["../evil.png", "/evil.png", "cat/../../evil.png", "cat//evil.png"]
+    path = members(tmp_path / "a.zip", **dict.fromkeys([*names, "cat/0.png"], DOT))
+    source = sources.make_source(configure(path, num_classes=1))
+    assert (len(source), source.class_names) == (1, ("cat",))
+    assert "4 files of other kinds left alone, such as '../evil.png'." in source.news()
+    source[0]
+    assert list(tmp_path.rglob("*")) == [tmp_path / "a.zip"]
+    assert not (tmp_path.parent / "evil.png").exists()
+
+
+def test_what_systems_add_to_a_zip_is_left_out(tmp_path):
+    names = ["cat/0.png", "__MACOSX/cat/._0.png", "__MACOSX/x.png", ".git/a.png"]
+    path = members(tmp_path / "a.zip", **dict.fromkeys(names, DOT))
+    source = sources.make_source(configure(path, num_classes=1))
+    assert (len(source), source.class_names) == (1, ("cat",))
+
+
+def test_a_class_folder_without_images_in_a_zip_is_named(tmp_path):
+    path = members(tmp_path / "a.zip", **{"cat/0.png": DOT, "dog/": b""})
+    assert sentence(configure(path, 2)).startswith(
+        f"data.path='{path}': the class folder 'dog' holds no images ("
+    )
+
+
+def test_a_member_whose_bytes_changed_is_named(folder):
+    path = pathlib.Path(pack(folder, "zip", zipfile.ZIP_STORED))
+    first = (folder / "cat" / "0.png").read_bytes()
+    content = bytearray(path.read_bytes())
+    content[content.index(first) + len(first) - 20] ^= 1
+    path.write_bytes(content)
+    assert sentence(configure(path)).startswith(
+        f"data.path: '{path}/cat/0.png' cannot be read as an image (Bad CRC-32 for "
+        "file 'cat/0.png'); "
+    )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_threads_read_what_one_reads(folder, form):
+    for number in range(2, 20):
+        level = np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8)
+        write(folder / "owl" / f"{number}.png", level)
+    source = sources.make_source(configure(pack(folder, form)))
+    order = list(range(len(source))) * 5
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda index: source[index]["image"], order))
+    for index, image in zip(order, found, strict=True):
+        np.testing.assert_array_equal(image, source[index]["image"])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_source_can_be_sent_to_a_worker(folder, form):
+    source = sources.make_source(configure(pack(folder, form)))
+    sent = pickle.loads(pickle.dumps(source))
+    np.testing.assert_array_equal(sent[3]["image"], source[3]["image"])
+
+
+def test_a_forked_worker_opens_the_zip_for_itself(folder, monkeypatch):
+    ours = archive.Zip(pack(folder, "zip"))
+    here = ours._zip()
+    assert ours._zip() is here
+    monkeypatch.setattr(archive.os, "getpid", lambda: -1)
+    there = ours._zip()
+    assert there is not here
+    assert ours._zip() is there
+    here.close()
+    there.close()
