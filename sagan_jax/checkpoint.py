@@ -1,20 +1,27 @@
 """A run on disk: its config, its checkpoints, and the generator they hold.
 
 A workdir has `config.json` and `checkpoints/<step>/`. Orbax writes a checkpoint beside
-and renames it when it is whole, so that a killed write leaves the others as they were.
+and renames it when it is whole, so that a killed write leaves the others as they were;
+a manifest of hashes then guards it. Whoever reads takes the newest that is whole.
 """
 
-import contextlib
-from collections.abc import Iterator
+import itertools
+import re
+import sys
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
 from sagan_jax import config as config_lib
-from sagan_jax import networks, optim
+from sagan_jax import manifest, networks, optim
 from sagan_jax import state as state_lib
 from sagan_jax.config import Config
 from sagan_jax.errors import UserError
@@ -40,11 +47,57 @@ MAY_CHANGE = (
 _IDENTITY = ("model", "data", "optim", "train")
 
 
-def open_manager(workdir: Path, config: Config) -> ocp.CheckpointManager:
-    """Returns the manager of a workdir's checkpoints; close it, or the last is lost.
+class Manager:
+    """Writes the checkpoints of a run while it goes on, and a manifest for each.
 
-    Saving is asynchronous. The newest `keep_checkpoints` stay, and every one at a
-    multiple of `keep_every`.
+    Saving is asynchronous: close the manager, or the last checkpoint is lost. Its
+    manifest follows when orbax has renamed the checkpoint into place, at the next
+    `settle` or `save` or at the end; a kill before that leaves it without one.
+    """
+
+    def __init__(self, directory: Path, options: ocp.CheckpointManagerOptions):
+        self._directory = directory
+        self._orbax = ocp.CheckpointManager(directory, options=options)
+        self._without_manifest: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._orbax.close()
+        self.settle()
+
+    def save(self, state: GanState) -> None:
+        """Starts to write `state` under its own step; the step must be new."""
+        self._orbax.wait_until_finished()
+        self.settle()
+        step = int(state.step)
+        if not self._orbax.save(step, args=ocp.args.StandardSave(state)):
+            raise RuntimeError(
+                f"checkpoint {step} was not written; there is a newer one"
+            )
+        self._without_manifest = step
+
+    def settle(self) -> None:
+        """Writes the manifest of the newest checkpoint once that is whole."""
+        if self._without_manifest is None or self._orbax.is_saving_in_progress():
+            return
+        folder = self._directory / str(self._without_manifest)
+        self._without_manifest = None
+        # A save that failed leaves no directory, and orbax raises what was wrong.
+        if jax.process_index() == 0 and folder.is_dir():
+            manifest.write(folder)
+
+
+def open_manager(workdir: Path, config: Config) -> Manager:
+    """Returns the manager of a workdir's checkpoints; close it by `with`.
+
+    The newest `keep_checkpoints` stay, and every one at a multiple of `keep_every`.
     """
     keep: list[Any] = [
         checkpoint_managers.LatestN(config.train.keep_checkpoints),
@@ -54,35 +107,110 @@ def open_manager(workdir: Path, config: Config) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
         preservation_policy=checkpoint_managers.AnyPreservationPolicy(keep)
     )
-    return ocp.CheckpointManager(workdir.absolute() / CHECKPOINTS, options=options)
+    return Manager(_root(workdir), options)
 
 
-def save(manager: ocp.CheckpointManager, state: GanState) -> None:
-    """Starts to write `state` under its own step; the step must be new."""
-    step = int(state.step)
-    if not manager.save(step, args=ocp.args.StandardSave(state)):
-        raise RuntimeError(f"checkpoint {step} was not written; there is a newer one")
+def resume(workdir: Path, like: GanState) -> GanState | None:
+    """Returns the state of the newest checkpoint that is whole; None without any.
 
+    Newer ones that are damaged are told of and renamed to `<step>.damaged`: under
+    their own names, orbax would take no step up to theirs. Nothing is removed.
 
-def restore(manager: ocp.CheckpointManager, like: GanState, step: int) -> GanState:
-    """Returns the state of `step`, placed like `like` (arrays or shapes).
+    Args:
+      workdir: of the run.
+      like: shapes with shardings, for the state's.
 
     Raises:
-      UserError: the checkpoint is damaged.
+      UserError: there are checkpoints, and all are damaged; they are left as they are.
     """
-    with _readable(manager, step):
-        return manager.restore(step, args=ocp.args.StandardRestore(like))
+    known = steps(workdir)
+    if not known:
+        return None
+    state, damaged = _newest_whole(
+        workdir, known, lambda step: restore(workdir, like, step)
+    )
+    for step, damage in damaged.items():
+        if jax.process_index() == 0:
+            aside = _free_name(_root(workdir) / f"{step}.damaged")
+            (_root(workdir) / str(step)).rename(aside)
+            _warn(f"checkpoint {step} is damaged ({damage}); it was moved to {aside}.")
+    _in_any_process(False)  # nobody lists the directory before that
+    return state
 
 
-@contextlib.contextmanager
-def _readable(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"checkpoint {step} cannot be read ({type(error).__name__}); remove "
-            f"{str(manager.directory / str(step))!r} to go on from an earlier one."
-        ) from error
+def restore(workdir: Path, like: GanState, step: int) -> GanState:
+    """Returns the state of a checkpoint, placed like `like` (arrays or shapes)."""
+    state: GanState = _read(workdir, step, ocp.args.StandardRestore(like))
+    if int(state.step) != step:
+        raise ValueError(f"it holds the state of step {int(state.step)}")
+    return state
+
+
+def _read(workdir: Path, step: int, args: Any) -> Any:
+    # No manager: it would complain of every other step that is damaged.
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+        found = reader.restore(
+            _root(workdir) / str(step), ocp.args.Composite(default=args)
+        )
+    return found["default"]
+
+
+def _newest_whole(
+    workdir: Path, known: list[int], read: Callable[[int], Any]
+) -> tuple[Any, dict[int, str]]:
+    """Returns what `read` gives of the last step that is whole, and what others lack.
+
+    The manifest is checked first: orbax reads arrays with a wrong bit like any others.
+    A checkpoint without a manifest is whole when it can be read.
+
+    Args:
+      workdir: of the run.
+      known: steps, in order.
+      read: restores a step.
+
+    Raises:
+      UserError: none is whole.
+    """
+    damaged: dict[int, str] = {}
+    for step in reversed(known):
+        first = jax.process_index() == 0
+        damage = manifest.damage(_root(workdir) / str(step)) if first else ""
+        if not _in_any_process(bool(damage)):
+            try:
+                found = read(step)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                reason = textwrap.shorten(str(error), 100, placeholder=" ...")
+                damage = f"it cannot be read, {type(error).__name__}: {reason}"
+            if not _in_any_process(bool(damage)):
+                return found, damaged
+        damaged[step] = damage
+    found = "; ".join(f"{step}: {damage}" for step, damage in damaged.items())
+    raise UserError(
+        f"no checkpoint of workdir={str(workdir)!r} that was tried is whole ({found}); "
+        "nothing was changed: put back a copy, or give another step or --workdir."
+    )
+
+
+def _in_any_process(found: bool) -> bool:
+    if jax.process_count() == 1:
+        return found
+    return bool(multihost_utils.process_allgather(np.array(found)).any())
+
+
+def _free_name(path: Path) -> Path:
+    """Returns `path`, or with the first number that makes it new."""
+    names = itertools.chain(
+        [path], (path.with_name(f"{path.name}-{i}") for i in itertools.count(2))
+    )
+    return next(name for name in names if not name.exists())
+
+
+def _warn(sentence: str) -> None:
+    print(f"warning: {sentence}", file=sys.stderr)
+
+
+def _root(workdir: Path) -> Path:
+    return workdir.absolute() / CHECKPOINTS
 
 
 def prepare_workdir(workdir: Path, config: Config) -> None:
@@ -144,11 +272,12 @@ def read_config(workdir: Path) -> Config:
 
 
 def steps(workdir: Path) -> list[int]:
-    """Returns the steps whose checkpoints are whole, in order."""
-    root = workdir.absolute() / CHECKPOINTS
+    """Returns the steps that have a checkpoint, damaged or not, in order."""
+    root = _root(workdir)
     if not root.is_dir():
         return []
-    return sorted(ocp.utils.checkpoint_steps(root))
+    names = [path.name for path in root.iterdir() if path.is_dir()]
+    return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
 
 
 def load(
@@ -162,15 +291,21 @@ def load(
 
     Args:
       workdir: of the run.
-      step: of a checkpoint; None: the newest.
+      step: of a checkpoint; None: the newest that is whole.
       ema: the averaged parameters rather than the live ones.
 
     Raises:
-      UserError: no run, no checkpoint, or none of that step.
+      UserError: no run, no checkpoint, none of that step, or a damaged one.
     """
-    workdir = Path(workdir)
+    return load_with_step(Path(workdir), step, ema)[:3]
+
+
+def load_with_step(
+    workdir: Path, step: int | None, ema: bool
+) -> tuple[Generator, dict[str, Any], Config, int]:
+    """Returns what `load` does, and the step that was taken."""
     config = read_config(workdir)
-    step = chosen_step(workdir, step)
+    known = _asked_for(workdir, step)
     generator, discriminator = networks.build(config.model)
     shapes = jax.eval_shape(
         lambda: state_lib.create(
@@ -179,32 +314,29 @@ def load(
     )
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     average = ema and bool(config.train.ema_decay)
-    wanted: dict[str, Any] = {"generator": shapes.generator.variables}
+    wanted: dict[str, Any] = {"step": shapes.step}
+    wanted["generator"] = shapes.generator.variables
     if average:
         wanted["ema"] = shapes.ema
     wanted = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), wanted
     )
-    with (
-        ocp.CheckpointManager(workdir.absolute() / CHECKPOINTS) as manager,
-        _readable(manager, step),
-    ):
-        found = manager.restore(
-            step,
-            args=ocp.args.PyTreeRestore(
-                item=wanted,
-                restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
-                partial_restore=True,
-            ),
-        )
+    part = ocp.args.PyTreeRestore(
+        item=wanted,
+        restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
+        partial_restore=True,
+    )
+    found, damaged = _newest_whole(workdir, known, lambda s: _read(workdir, s, part))
+    for other, damage in damaged.items():
+        _warn(f"checkpoint {other} is damaged ({damage}); an earlier one is used.")
     variables = state_lib.generator_variables(
         generator, found["generator"], found.get("ema", {})
     )
-    return generator, variables, config
+    return generator, variables, config, int(found["step"])
 
 
-def chosen_step(workdir: Path, step: int | None) -> int:
-    """Returns `step`, or the newest for None.
+def _asked_for(workdir: Path, step: int | None) -> list[int]:
+    """Returns [step], or all for None.
 
     Raises:
       UserError: no checkpoint, or none of that step.
@@ -216,10 +348,10 @@ def chosen_step(workdir: Path, step: int | None) -> int:
             "one, at train.checkpoint_every steps."
         )
     if step is None:
-        return known[-1]
+        return known
     if step not in known:
         raise UserError(
             f"step={step} has no checkpoint in {str(workdir)!r}; choose among "
             f"{', '.join(map(str, known))}."
         )
-    return step
+    return [step]

@@ -37,17 +37,18 @@ def load(
 
     Args:
       workdir: of the run.
-      step: None: the newest.
+      step: None: the newest that is whole.
       config: whose `evaluation` replaces the run's; None: the run's own.
 
     Raises:
-      UserError: no run, or no such checkpoint.
+      UserError: no run, or no such checkpoint, or a damaged one.
     """
     run = checkpoint.read_config(workdir)
     if config is not None:
         run.evaluation = config.evaluation
-    step = checkpoint.chosen_step(workdir, step)
-    generator, variables, _ = checkpoint.load(workdir, step, run.evaluation.ema)
+    generator, variables, _, step = checkpoint.load_with_step(
+        workdir, step, run.evaluation.ema
+    )
     return generator, _with_statistics(run, generator, variables), run, step
 
 

@@ -31,7 +31,7 @@ STEPS_AHEAD = 2
 
 
 def train(config: Config, workdir: Path, command: str = "the same command") -> None:
-    """Trains until `train.steps`, from the newest checkpoint where there is one.
+    """Trains until `train.steps`, from the newest whole checkpoint if there is one.
 
     Writes into `workdir`: config.json, metrics.jsonl, samples/ (a sheet of real images
     before the first step, then fixed latents, classes by rows), checkpoints/, and for
@@ -51,15 +51,15 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
     mesh = mesh_lib.make_mesh(config)
     source = sources.make_source(config)
     checkpoint.prepare_workdir(workdir, config)
-    saved = checkpoint.steps(workdir)
-    start, steps = (saved[-1] if saved else 0), config.train.steps
-    if start > steps or (start == steps and _is_scored(config, workdir)):
-        print(f"{workdir} has all of its {start} steps; raise train.steps to go on.")
-        return
     parts = (config, generator, discriminator, optim.make_optimizers(config))
     create = jax.jit(
         lambda: state_lib.create(*parts), out_shardings=mesh_lib.replicated(mesh)
     )
+    saved = checkpoint.resume(workdir, _placed(jax.eval_shape(create), mesh))
+    start, steps = (int(saved.step) if saved else 0), config.train.steps
+    if start > steps or (start == steps and _is_scored(config, workdir)):
+        print(f"{workdir} has all of its {start} steps; raise train.steps to go on.")
+        return
     step_fn = mesh_lib.jit_step(make_train_step(*parts, mesh_lib.constrain(mesh)), mesh)
     main = jax.process_index() == 0
     with (
@@ -81,9 +81,8 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
     ):
         for sentence in sources.news(source):
             report.say(sentence)
-        state = create()
+        state = saved or create()
         if saved:
-            state = checkpoint.restore(manager, state, start)
             report.say(f"resumed at step {start}")
         elif main:
             _save_real_sheet(config, source, workdir)
@@ -106,19 +105,28 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
                 report.log(step, scalars | {"images_per_second": pace.rate(step)})
                 for sentence in sources.news(source):
                     (report.say if main else print)(sentence)
+                manager.settle()
                 if scalars["skipped"] > skipped:
-                    checkpoint.save(manager, state)
+                    manager.save(state)
                     raise UserError(_not_finite(step, scalars, skipped, workdir))
             if main and (step % config.train.sample_every == 0 or step == steps):
                 _save_sheet(config, generator, state, workdir)
             if step % config.train.checkpoint_every == 0 or last:
-                checkpoint.save(manager, state)
+                manager.save(state)
             if last:
                 break
     if step < steps:
         print(f"stopped and saved at step {step}; go on with: {command}")
     elif main:
         _finish(config, generator, state, workdir)
+
+
+def _placed(shapes: GanState, mesh: jax.sharding.Mesh) -> GanState:
+    """Returns the shapes of a state that lies on every device."""
+    everywhere = mesh_lib.replicated(mesh)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes
+    )
 
 
 def _finish(

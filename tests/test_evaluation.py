@@ -42,7 +42,7 @@ def workdir(
     path = tmp_path_factory.mktemp("evaluation") / "run"
     checkpoint.prepare_workdir(path, run.config)
     with checkpoint.open_manager(path, run.config) as manager:
-        checkpoint.save(manager, state)
+        manager.save(state)
     return path
 
 

@@ -15,6 +15,7 @@ PACKAGE = ROOT / "sagan_jax"
 LEVELS = {
     "errors": 0,
     "pixels": 0,
+    "manifest": 0,
     "config": 1,
     "plans": 1,
     "ops": 2,
@@ -56,7 +57,8 @@ MAY_KNOW = {
     "data": {"config", "errors", "pixels"},
     "metrics": {"data", "errors", "pixels"},
 }
-WITHOUT_JAX = ("errors", "pixels", "config", "telemetry", "visual", "cli", "plans")
+WITHOUT_JAX = ("errors", "pixels", "manifest", "config", "plans")
+WITHOUT_JAX += ("telemetry", "visual", "cli")
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 
 

@@ -15,7 +15,7 @@ import tiny_gan
 import tiny_runs
 from PIL import Image
 
-from sagan_jax import checkpoint, loop
+from sagan_jax import checkpoint, loop, manifest
 from sagan_jax.data import pipeline, sources
 from sagan_jax.errors import UserError
 
@@ -253,6 +253,68 @@ def test_a_checkpoint_that_was_not_finished_is_made_again(tmp_path: Path) -> Non
         tiny_runs.read_state(workdir, 6),
         tiny_runs.read_state(tiny_runs.whole().workdir, 6),
     )
+
+
+def _cut_short(folder: Path) -> None:
+    path = max(folder.rglob("d/*"), key=lambda path: path.stat().st_size)
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _assert_as_if_nothing_had_happened(workdir: Path) -> None:
+    whole = tiny_runs.whole().workdir
+    tiny_gan.assert_same_bits(
+        tiny_runs.read_state(workdir, 6), tiny_runs.read_state(whole, 6)
+    )
+    assert tiny_runs.read_metrics(workdir) == tiny_runs.read_metrics(whole)
+    name = "samples/step_00000006.png"
+    assert (workdir / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_run_goes_on_from_the_newest_checkpoint_that_is_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir = _copy(tiny_runs.whole(), tmp_path)
+    checkpoints = workdir / "checkpoints"
+    _cut_short(checkpoints / "6")
+    (checkpoints / "4" / "default" / "manifest.ocdbt").unlink()
+    run = tiny_runs.train(tiny_runs.config(), workdir)
+    assert run.output.startswith("resumed at step 2\n6 steps done;")
+    six, four = [x for x in capsys.readouterr().err.splitlines() if "warning" in x]
+    assert re.match(r"warning: checkpoint 6 is damaged \(default/\S+ has \d+ byt", six)
+    assert four == (
+        "warning: checkpoint 4 is damaged (default/manifest.ocdbt is missing); it was "
+        f"moved to {checkpoints / '4.damaged'}."
+    )
+    assert checkpoint.steps(workdir) == [2, 4, 6]
+    assert (checkpoints / "6.damaged").is_dir()
+    _assert_as_if_nothing_had_happened(workdir)
+
+
+def test_a_kill_before_the_manifest_changes_nothing(tmp_path: Path) -> None:
+    workdir = _copy(tiny_runs.whole(), tmp_path)
+    checkpoints = workdir / "checkpoints"
+    (checkpoints / "6").rename(checkpoints / "6.orbax-checkpoint-tmp")
+    (checkpoints / "4" / "manifest.json").unlink()
+    run = tiny_runs.train(tiny_runs.config(), workdir)
+    assert run.output.startswith("resumed at step 4\n")
+    _assert_as_if_nothing_had_happened(workdir)
+
+
+def test_a_run_without_a_whole_checkpoint_is_not_started_anew(tmp_path: Path) -> None:
+    workdir = _copy(tiny_runs.whole(), tmp_path)
+    for step in (2, 4, 6):
+        _cut_short(workdir / "checkpoints" / str(step))
+    before = tiny_runs.tree_of(workdir)
+    with pytest.raises(UserError, match="that was tried is whole"):
+        tiny_runs.train(tiny_runs.config(), workdir)
+    assert tiny_runs.tree_of(workdir) == before
+
+
+def test_every_checkpoint_of_a_run_has_its_manifest() -> None:
+    for step in (2, 4, 6):
+        folder = tiny_runs.whole().workdir / "checkpoints" / str(step)
+        assert (folder / "manifest.json").exists()
+        assert manifest.damage(folder) == ""
 
 
 def test_the_number_of_data_threads_changes_nothing(tmp_path: Path) -> None:
