@@ -36,7 +36,7 @@ def encoded(image, kind="PNG", **options):
 
 
 def three_classes(root):
-    """Three classes whose images, 8 x 8, have one level each: 10 * class + number."""
+    """Writes 8 x 8 images of one level each: 10 * class + number."""
     for label, name in enumerate(["cat", "dog", "owl"]):
         for number in range(2):
             level = np.full((8, 8, 3), 10 * label + number, np.uint8)

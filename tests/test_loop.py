@@ -379,7 +379,7 @@ def test_a_damaged_image_stops_a_run_with_its_name(tmp_path: Path) -> None:
         tiny_runs.train(config, tmp_path / "run")
 
 
-def test_a_run_says_what_its_folder_holds_and_lacks(
+def test_a_run_says_what_its_folder_holds_lacks_and_loses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -390,7 +390,16 @@ def test_a_run_says_what_its_folder_holds_and_lacks(
     damaged.write_bytes(b"")
     where = {"data__path": str(tmp_path / "data"), "data__max_unreadable": 1}
     config = tiny_runs.config(data__source="folder", train__steps=1, **where)
+    make_source = loop.sources.make_source
+
+    def lose_one(config: Any) -> sources.Source:
+        source = make_source(config)
+        (tmp_path / "data" / "b" / "0.png").unlink()
+        return source
+
+    monkeypatch.setattr(loop.sources, "make_source", lose_one)
     run = tiny_runs.train(config, tmp_path / "run")
+    assert "/b/0.png' can no longer be read as an image" in run.output
     assert run.output.splitlines()[:2] == [
         f"warning: '{damaged}' cannot be read as an image (it is empty) and is left "
         "out.",

@@ -16,23 +16,12 @@ from image_files import (
     pack,
     put,
     sentence,
-    three_classes,
     write,
 )
 
 from sagan_jax.data import archive, sources
 from sagan_jax.data.folder import FolderSource
 from sagan_jax.errors import UserError
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return three_classes(tmp_path / "images")
 
 
 def test_a_file_beyond_all_sense_is_not_read(folder, monkeypatch):

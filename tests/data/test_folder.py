@@ -18,7 +18,6 @@ from image_files import (
     png,
     put,
     sentence,
-    three_classes,
     without_counts,
     write,
 )
@@ -27,17 +26,6 @@ from PIL import Image
 from sagan_jax.data import pipeline, sources, transforms
 from sagan_jax.data.folder import FolderSource
 from sagan_jax.errors import UserError
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return three_classes(tmp_path / "images")
-
 
 # Names, labels and order.
 
@@ -181,14 +169,6 @@ def test_what_cannot_be_read_is_named_with_its_cause(tmp_path, name, form):
 def test_a_large_header_is_refused_where_warnings_are_only_warnings():
     with pytest.raises(ValueError, match=TOO_LARGE):
         transforms.decode(io.BytesIO(png(10_000, 9_000)))
-
-
-@pytest.fixture
-def damaged(folder):
-    """The folder of three classes, and all damage in the middle one."""
-    for name, (content, _) in DAMAGE.items():
-        put(folder / "dog" / name, content)
-    return folder
 
 
 @pytest.mark.parametrize("form", FORMS)

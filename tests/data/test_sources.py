@@ -2,21 +2,11 @@
 
 import numpy as np
 import pytest
-from image_files import configure, sentence, three_classes
+from image_files import configure, sentence
 
 from sagan_jax import config as config_lib
 from sagan_jax.data import far_pairs, sources
 from sagan_jax.errors import UserError
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return three_classes(tmp_path / "images")
 
 
 def test_every_source_that_config_allows_is_in_the_table():

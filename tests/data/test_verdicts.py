@@ -9,31 +9,11 @@ import pathlib
 import re
 
 import pytest
-from image_files import DAMAGE, DOT, FORMS, pack, put, three_classes
+from image_files import DAMAGE, DOT, FORMS, pack, put
 
 from sagan_jax.data import archive, transforms, verdicts
 from sagan_jax.data.folder import FolderSource
 from sagan_jax.errors import UserError
-
-
-@pytest.fixture(autouse=True)
-def cache_home(tmp_path_factory, monkeypatch):
-    home = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
-    return home
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return three_classes(tmp_path / "images")
-
-
-@pytest.fixture
-def damaged(folder):
-    """The folder of three classes, and all damage in the middle one."""
-    for name, (content, _) in DAMAGE.items():
-        put(folder / "dog" / name, content)
-    return folder
 
 
 @pytest.fixture
