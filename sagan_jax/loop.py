@@ -33,9 +33,10 @@ STEPS_AHEAD = 2
 def train(config: Config, workdir: Path, command: str = "the same command") -> None:
     """Trains until `train.steps`, from the newest whole checkpoint if there is one.
 
-    Writes into `workdir`: config.json, metrics.jsonl, samples/ (a sheet of real images
-    before the first step, then fixed latents, classes by rows), checkpoints/, and for
-    the synthetic source the scores at the end. SIGINT and SIGTERM save and return.
+    Writes into `workdir`: config.json, metrics.jsonl, tensorboard/, checkpoints/,
+    samples/ (a sheet of real images before the first step, then fixed latents, classes
+    by rows), and for the synthetic source the scores at the end. SIGINT and SIGTERM
+    save and return.
 
     Args:
       config: of the run.
@@ -65,7 +66,11 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
     with (
         checkpoint.open_manager(workdir, config) as manager,
         telemetry.Telemetry(
-            workdir / "metrics.jsonl", start=start, steps=steps, enabled=main
+            workdir / "metrics.jsonl",
+            start=start,
+            steps=steps,
+            events=workdir / "tensorboard",
+            enabled=main,
         ) as report,
         pipeline.batches(
             source,
@@ -85,8 +90,8 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
         if saved:
             report.say(f"resumed at step {start}")
         elif main:
-            _save_real_sheet(config, source, workdir)
-            _save_sheet(config, generator, state, workdir)
+            report.show(0, "real", _save_real_sheet(config, source, workdir))
+            report.show(0, "samples", _save_sheet(config, generator, state, workdir))
         skipped = int(state.skipped)
         pace = telemetry.Pace(config.train.batch_size, start)
         running: deque[Any] = deque()
@@ -110,7 +115,8 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
                     manager.save(state)
                     raise UserError(_not_finite(step, scalars, skipped, workdir))
             if main and (step % config.train.sample_every == 0 or step == steps):
-                _save_sheet(config, generator, state, workdir)
+                picture = _save_sheet(config, generator, state, workdir)
+                report.show(step, "samples", picture)
             if step % config.train.checkpoint_every == 0 or last:
                 manager.save(state)
             if last:
@@ -179,12 +185,14 @@ def _evaluated(config: Config, generator: Generator, state: GanState) -> dict[st
 
 def _save_sheet(
     config: Config, generator: Generator, state: GanState, workdir: Path
-) -> None:
+) -> Path:
     picture = evaluation.sheet(config, generator, _evaluated(config, generator, state))
-    visual.save_png(picture, workdir / "samples" / f"step_{int(state.step):08d}.png")
+    path = workdir / "samples" / f"step_{int(state.step):08d}.png"
+    visual.save_png(picture, path)
+    return path
 
 
-def _save_real_sheet(config: Config, source: sources.Source, workdir: Path) -> None:
+def _save_real_sheet(config: Config, source: sources.Source, workdir: Path) -> Path:
     """Writes real images under samples/, in the rows of the generated sheets."""
     labels = evaluation.sheet_labels(config)
     order = np.random.default_rng(config.train.seed).permutation(len(source))
@@ -204,7 +212,9 @@ def _save_real_sheet(config: Config, source: sources.Source, workdir: Path) -> N
             if not places[label]:
                 del places[label]
     picture = visual.sheet(images, config.evaluation.columns)
-    visual.save_png(picture, workdir / "samples" / "real.png")
+    path = workdir / "samples" / "real.png"
+    visual.save_png(picture, path)
+    return path
 
 
 def _not_finite(

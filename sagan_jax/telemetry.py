@@ -1,4 +1,4 @@
-"""What a run says while it runs: metrics.jsonl and a progress bar (process 0 only)."""
+"""What a run says while it runs, by process 0: metrics.jsonl, TensorBoard, a bar."""
 
 import json
 import math
@@ -9,21 +9,39 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
+from sagan_jax.tensorboard import EventFile
+
 
 class Telemetry:
-    """Writes a line per logged step, and keeps a bar on standard error.
+    """Writes a line per logged step, tells TensorBoard, and keeps a bar on stderr.
 
     A line of metrics.jsonl is {'step': int, 'time': seconds since 1970, name: number}.
     Lines beyond `start` are removed first: they belong to steps that a resumed run will
     make again, so each step stands in the file once.
+
+    Args:
+      path: of metrics.jsonl.
+      start: the step a run goes on from.
+      steps: of the whole run.
+      events: directory for TensorBoard; None: without.
+      enabled: whether this process is the one that tells.
     """
 
-    def __init__(self, path: Path, *, start: int, steps: int, enabled: bool = True):
+    def __init__(
+        self,
+        path: Path,
+        *,
+        start: int,
+        steps: int,
+        events: Path | None = None,
+        enabled: bool = True,
+    ):
         self._enabled = enabled
         if not enabled:
             return
         _drop_after(path, start)
         self._file = path.open("a", encoding="utf-8")
+        self._events = EventFile(events, start=start) if events else None
         self._bar = tqdm(
             total=steps,
             initial=start,
@@ -45,6 +63,8 @@ class Telemetry:
         if self._enabled:
             self._bar.close()
             self._file.close()
+            if self._events:
+                self._events.close()
 
     def advance(self) -> None:
         """Moves the bar by one step."""
@@ -61,11 +81,18 @@ class Telemetry:
         }
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
+        if self._events:
+            self._events.scalars(step, scalars)
         self._bar.set_postfix_str(
             f"D {scalars['loss/discriminator']:.3f} "
             f"G {scalars['loss/generator']:.3f} "
             f"{scalars['images_per_second']:.0f} images/s"
         )
+
+    def show(self, step: int, name: str, path: Path) -> None:
+        """Shows a picture file in TensorBoard, under a name of its series."""
+        if self._enabled and self._events:
+            self._events.picture(step, name, path)
 
     def say(self, sentence: str) -> None:
         """Prints a sentence without breaking the bar."""

@@ -16,6 +16,7 @@ LEVELS = {
     "errors": 0,
     "pixels": 0,
     "manifest": 0,
+    "tensorboard": 0,
     "config": 1,
     "plans": 1,
     "ops": 2,
@@ -58,7 +59,7 @@ MAY_KNOW = {
     "metrics": {"data", "errors", "pixels"},
 }
 WITHOUT_JAX = ("errors", "pixels", "manifest", "config", "plans")
-WITHOUT_JAX += ("telemetry", "visual", "cli")
+WITHOUT_JAX += ("tensorboard", "telemetry", "visual", "cli")
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 
 
