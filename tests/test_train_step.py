@@ -6,6 +6,7 @@ numpy, writes out Adam and both losses, and takes nothing from train_step but it
 
 import dataclasses
 import functools
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -556,8 +557,9 @@ def test_unconditional_training_moves_every_part_of_the_generator() -> None:
             jax.tree.leaves(getattr(after, name)),
             strict=True,
         ):
-            # A bias right before a batch norm has no effect, and so no gradient.
-            if "['conv1']['bias']" not in jax.tree_util.keystr(path):
+            # Batch norm takes away what a block's biases add: their gradients are zero
+            # but for rounding, and without it in some versions.
+            if not re.search(r"block\d.*(conv\d|shortcut).*bias", str(path)):
                 assert (old != new).any(), (name, path)
     assert all(np.isfinite(value) for value in moment.metrics.values())
 
