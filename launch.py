@@ -59,10 +59,10 @@ def main(argv: list[str]) -> None:
         raise UserError("--config is missing; try --config experiments/quickstart.py.")
     workdir = Path(_WORKDIR.value or f"runs/{config.name if config else ''}")
     print(f"workdir: {workdir}", flush=True)
-    from sagan_jax import checkpoint, evaluation, loop, mesh, summary
+    from sagan_jax import evaluation, loop, mesh, run_config, summary
 
     if config is None or _MODE.value == "sample":
-        mesh.start(checkpoint.read_config(workdir))
+        mesh.start(run_config.read(workdir))
         path = evaluation.save_samples(
             workdir, step=_STEP.value, labels=_classes(_LABELS.value), config=config
         )

@@ -1,8 +1,8 @@
-"""A run on disk: its config, its checkpoints, and the generator they hold.
+"""The checkpoints of a run, and the generator they hold.
 
-A workdir has `config.json` and `checkpoints/<step>/`. Orbax writes a checkpoint beside
-and renames it when it is whole, so that a killed write leaves the others as they were;
-a manifest of hashes then guards it. Whoever reads takes the newest that is whole.
+They are `checkpoints/<step>/` of a workdir. Orbax writes a checkpoint beside and
+renames it when it is whole, so that a killed write leaves the others as they were; a
+manifest of hashes then guards it. Whoever reads takes the newest that is whole.
 """
 
 import itertools
@@ -20,31 +20,14 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
-from sagan_jax import config as config_lib
-from sagan_jax import manifest, networks, optim
+from sagan_jax import manifest, networks, optim, run_config
 from sagan_jax import state as state_lib
 from sagan_jax.config import Config
 from sagan_jax.errors import UserError
 from sagan_jax.networks import Generator
 from sagan_jax.state import GanState
 
-CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
-
-# A run may go on with other values of these; every other field makes another run.
-MAY_CHANGE = (
-    "name",
-    "data.path",
-    "data.max_unreadable",
-    "data.threads",
-    "train.steps",
-    "train.log_every",
-    "train.sample_every",
-    "train.checkpoint_every",
-    "train.keep_checkpoints",
-    "train.keep_every",
-)
-_IDENTITY = ("model", "data", "optim", "train")
 
 
 class Manager:
@@ -213,64 +196,6 @@ def _root(workdir: Path) -> Path:
     return workdir.absolute() / CHECKPOINTS
 
 
-def prepare_workdir(workdir: Path, config: Config) -> None:
-    """Makes a workdir for `config`, or checks that it holds a run of the same kind.
-
-    Raises:
-      UserError: it is a file, cannot be written, or holds another run.
-    """
-    if workdir.exists() and not workdir.is_dir():
-        raise UserError(
-            f"workdir={str(workdir)!r} is a file; give a directory, or a new name."
-        )
-    path = workdir / CONFIG
-    if path.exists():
-        _check_same_run(workdir, config, read_config(workdir))
-    if jax.process_index():
-        return  # two writers of one file would take it from each other
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".tmp")
-        beside.write_text(config_lib.to_json(config), encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"workdir={str(workdir)!r} cannot be written ({error.strerror}); give "
-            "another with --workdir."
-        ) from None
-
-
-def _check_same_run(workdir: Path, config: Config, found: Config) -> None:
-    changed = [
-        f"{name}: {theirs!r} there, {ours!r} asked for"
-        for name, ours, theirs in config_lib.differences(config, found, _IDENTITY)
-        if name not in MAY_CHANGE
-    ]
-    if changed:
-        raise UserError(
-            f"workdir={str(workdir)!r} holds another run ({'; '.join(changed)}); give "
-            "another --workdir, or its own settings."
-        )
-
-
-def read_config(workdir: Path) -> Config:
-    """Returns the config of the run in a workdir.
-
-    Raises:
-      UserError: there is none, or it cannot be read.
-    """
-    path = workdir / CONFIG
-    if not path.is_file():
-        raise UserError(
-            f"workdir={str(workdir)!r} holds no run ({CONFIG} is missing); train one "
-            "with --mode train, or give its --workdir."
-        )
-    try:
-        return config_lib.from_json(path.read_text(encoding="utf-8"))
-    except (UserError, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: {error}") from None
-
-
 def steps(workdir: Path) -> list[int]:
     """Returns the steps that have a checkpoint, damaged or not, in order."""
     root = _root(workdir)
@@ -304,7 +229,7 @@ def load_with_step(
     workdir: Path, step: int | None, ema: bool
 ) -> tuple[Generator, dict[str, Any], Config, int]:
     """Returns what `load` does, and the step that was taken."""
-    config = read_config(workdir)
+    config = run_config.read(workdir)
     known = _asked_for(workdir, step)
     generator, discriminator = networks.build(config.model)
     shapes = jax.eval_shape(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sagan_jax import checkpoint, sampling, visual
+from sagan_jax import checkpoint, run_config, sampling, visual
 from sagan_jax import state as state_lib
 from sagan_jax.config import Config
 from sagan_jax.metrics import agreement
@@ -43,7 +43,7 @@ def load(
     Raises:
       UserError: no run, or no such checkpoint, or a damaged one.
     """
-    run = checkpoint.read_config(workdir)
+    run = run_config.read(workdir)
     if config is not None:
         run.evaluation = config.evaluation
     generator, variables, _, step = checkpoint.load_with_step(

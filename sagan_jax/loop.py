@@ -14,6 +14,7 @@ from sagan_jax import (
     evaluation,
     networks,
     optim,
+    run_config,
     telemetry,
     visual,
 )
@@ -51,7 +52,7 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
     generator, discriminator = networks.build(config.model)
     mesh = mesh_lib.make_mesh(config)
     source = sources.make_source(config)
-    checkpoint.prepare_workdir(workdir, config)
+    run_config.prepare(workdir, config)
     parts = (config, generator, discriminator, optim.make_optimizers(config))
     create = jax.jit(
         lambda: state_lib.create(*parts), out_shardings=mesh_lib.replicated(mesh)

@@ -16,8 +16,7 @@ import tiny_runs
 from PIL import Image
 
 import sagan_jax
-from sagan_jax import checkpoint, evaluation, manifest, networks, optim
-from sagan_jax import config as config_lib
+from sagan_jax import checkpoint, evaluation, manifest, networks, optim, run_config
 from sagan_jax import mesh as mesh_lib
 from sagan_jax import state as state_lib
 from sagan_jax.config import Config
@@ -57,11 +56,6 @@ def _sheet(workdir: Path, **arguments: Any) -> np.ndarray:
 def _written_sheet(workdir: Path, step: int) -> np.ndarray:
     with Image.open(workdir / "samples" / f"step_{step:08d}.png") as image:
         return np.asarray(image)
-
-
-def _refuses(sentence: str, workdir: Path, config: Config) -> None:
-    with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
-        checkpoint.prepare_workdir(workdir, config)
 
 
 # What is kept.
@@ -313,14 +307,6 @@ def test_all_damaged_is_one_sentence_and_changes_nothing(tmp_path: Path) -> None
     assert tiny_runs.tree_of(tmp_path) == before
 
 
-def test_a_wrong_bit_would_pass_without_a_manifest(tmp_path: Path) -> None:
-    _kept(tmp_path, tiny_runs.config(), range(1, 2))
-    _flip_a_bit(tmp_path / "checkpoints" / "1")
-    (tmp_path / "checkpoints" / "1" / "manifest.json").unlink()
-    with pytest.raises(AssertionError, match="Mismatched elements: 1 / "):
-        tiny_gan.assert_same_bits(jax.device_get(_resume(tmp_path)), _small_state(1))
-
-
 def test_a_checkpoint_without_a_manifest_counts_if_it_can_be_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -464,7 +450,7 @@ def test_the_average_comes_with_a_u_of_its_own_kernels() -> None:
 def test_a_run_without_an_average_loads_the_live_generator(tmp_path: Path) -> None:
     config = tiny_runs.config(train__ema_decay=0.0)
     parts = (config, *networks.build(config.model), optim.make_optimizers(config))
-    checkpoint.prepare_workdir(tmp_path, config)
+    run_config.prepare(tmp_path, config)
     with tiny_runs.cached_compiles():
         state = jax.jit(lambda: state_lib.create(*parts))()
     with checkpoint.open_manager(tmp_path, config) as manager:
@@ -511,7 +497,7 @@ def test_a_folder_without_a_run_is_not_loaded(tmp_path: Path) -> None:
 
 
 def test_a_run_without_a_checkpoint_is_not_loaded(tmp_path: Path) -> None:
-    checkpoint.prepare_workdir(tmp_path, tiny_runs.config())
+    run_config.prepare(tmp_path, tiny_runs.config())
     with pytest.raises(UserError, match="holds no checkpoint yet; train until"):
         sagan_jax.load(tmp_path)
 
@@ -520,104 +506,3 @@ def test_a_config_that_is_damaged_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match=f"^{tmp_path}/config.json: the config is not"):
         sagan_jax.load(tmp_path)
-
-
-# The workdir.
-
-
-def test_a_workdir_is_made_with_its_config(tmp_path: Path) -> None:
-    checkpoint.prepare_workdir(tmp_path / "a" / "b", tiny_runs.config())
-    assert [p.name for p in (tmp_path / "a" / "b").iterdir()] == ["config.json"]
-    assert checkpoint.read_config(tmp_path / "a" / "b") == tiny_runs.config()
-
-
-@pytest.mark.parametrize("name", checkpoint.MAY_CHANGE)
-def test_what_may_change_is_a_field(name: str) -> None:
-    assert name in [field for field, _, _ in config_lib.fields_of(Config())]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"train__steps": 9},
-        {"train__checkpoint_every": 9},
-        {"data__threads": 0},
-        {"data__path": "elsewhere"},
-        {"evaluation__rows": 2},
-        {"mesh__devices": 1},
-    ],
-    ids=str,
-)
-def test_a_run_may_go_on_with_another_value_of(
-    change: dict[str, Any], tmp_path: Path
-) -> None:
-    checkpoint.prepare_workdir(tmp_path, tiny_runs.config())
-    checkpoint.prepare_workdir(tmp_path, tiny_runs.config(**change))
-    assert checkpoint.read_config(tmp_path) == tiny_runs.config(**change)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"model__width": 16},
-        {"optim__generator_lr": 0.5},
-        {"train__batch_size": 8},
-        {"train__seed": 7},
-        {"data__seed": 7},
-    ],
-    ids=str,
-)
-def test_another_run_is_refused_by_its_fields(
-    change: dict[str, Any], tmp_path: Path
-) -> None:
-    ours = tiny_runs.config()
-    checkpoint.prepare_workdir(tmp_path, ours)
-    before = tiny_runs.tree_of(tmp_path)
-    (field, value), *_ = change.items()
-    group, name = field.split("__")
-    had = getattr(getattr(ours, group), name)
-    _refuses(
-        f"workdir={str(tmp_path)!r} holds another run ({group}.{name}: {had!r} there, "
-        f"{value!r} asked for); give another --workdir, or its own settings.",
-        tmp_path,
-        tiny_runs.config(**change),
-    )
-    assert tiny_runs.tree_of(tmp_path) == before
-
-
-def test_every_field_that_differs_is_named(tmp_path: Path) -> None:
-    checkpoint.prepare_workdir(tmp_path, tiny_runs.config())
-    with pytest.raises(UserError, match=r"model\.width: 8 .*; train\.seed: 0 "):
-        checkpoint.prepare_workdir(
-            tmp_path, tiny_runs.config(model__width=16, train__seed=7)
-        )
-
-
-def test_a_file_is_no_workdir(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("mine")
-    _refuses(
-        f"workdir={str(path)!r} is a file; give a directory, or a new name.",
-        path,
-        tiny_runs.config(),
-    )
-    assert path.read_text() == "mine"
-
-
-def test_a_place_that_cannot_be_written_is_no_workdir(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("mine")
-    path = tmp_path / "file" / "run"
-    _refuses(
-        f"workdir={str(path)!r} cannot be written (Not a directory); give another with "
-        "--workdir.",
-        path,
-        tiny_runs.config(),
-    )
-
-
-def test_only_the_first_process_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jax, "process_index", lambda: 1)
-    checkpoint.prepare_workdir(tmp_path / "run", tiny_runs.config())
-    assert not (tmp_path / "run").exists()

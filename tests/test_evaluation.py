@@ -11,7 +11,7 @@ import pytest
 import tiny_gan
 from PIL import Image
 
-from sagan_jax import checkpoint, evaluation, sampling, visual
+from sagan_jax import checkpoint, evaluation, run_config, sampling, visual
 from sagan_jax import state as state_lib
 from sagan_jax.config import Config
 from sagan_jax.errors import UserError
@@ -40,7 +40,7 @@ def workdir(
 ) -> pathlib.Path:
     """Returns a run with one checkpoint, of step 0."""
     path = tmp_path_factory.mktemp("evaluation") / "run"
-    checkpoint.prepare_workdir(path, run.config)
+    run_config.prepare(path, run.config)
     with checkpoint.open_manager(path, run.config) as manager:
         manager.save(state)
     return path

@@ -26,6 +26,7 @@ LEVELS = {
     "telemetry": 2,
     "visual": 2,
     "cli": 2,
+    "run_config": 2,
     "data": 2,
     "layers": 3,
     "metrics": 3,

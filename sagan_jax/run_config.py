@@ -1,0 +1,84 @@
+"""The config of a run on disk, and whether a workdir holds the run asked for."""
+
+from pathlib import Path
+
+import jax
+
+from sagan_jax import config as config_lib
+from sagan_jax.config import Config
+from sagan_jax.errors import UserError
+
+CONFIG = "config.json"
+
+# A run may go on with other values of these; every other field makes another run.
+MAY_CHANGE = (
+    "name",
+    "data.path",
+    "data.max_unreadable",
+    "data.threads",
+    "train.steps",
+    "train.log_every",
+    "train.sample_every",
+    "train.checkpoint_every",
+    "train.keep_checkpoints",
+    "train.keep_every",
+)
+_IDENTITY = ("model", "data", "optim", "train")
+
+
+def prepare(workdir: Path, config: Config) -> None:
+    """Makes a workdir for `config`, or checks that it holds a run of the same kind.
+
+    Raises:
+      UserError: it is a file, cannot be written, or holds another run.
+    """
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(
+            f"workdir={str(workdir)!r} is a file; give a directory, or a new name."
+        )
+    path = workdir / CONFIG
+    if path.exists():
+        _check_same_run(workdir, config, read(workdir))
+    if jax.process_index():
+        return  # two writers of one file would take it from each other
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(".tmp")
+        beside.write_text(config_lib.to_json(config), encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"workdir={str(workdir)!r} cannot be written ({error.strerror}); give "
+            "another with --workdir."
+        ) from None
+
+
+def _check_same_run(workdir: Path, config: Config, found: Config) -> None:
+    changed = [
+        f"{name}: {theirs!r} there, {ours!r} asked for"
+        for name, ours, theirs in config_lib.differences(config, found, _IDENTITY)
+        if name not in MAY_CHANGE
+    ]
+    if changed:
+        raise UserError(
+            f"workdir={str(workdir)!r} holds another run ({'; '.join(changed)}); give "
+            "another --workdir, or its own settings."
+        )
+
+
+def read(workdir: Path) -> Config:
+    """Returns the config of the run in a workdir.
+
+    Raises:
+      UserError: there is none, or it cannot be read.
+    """
+    path = workdir / CONFIG
+    if not path.is_file():
+        raise UserError(
+            f"workdir={str(workdir)!r} holds no run ({CONFIG} is missing); train one "
+            "with --mode train, or give its --workdir."
+        )
+    try:
+        return config_lib.from_json(path.read_text(encoding="utf-8"))
+    except (UserError, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: {error}") from None
