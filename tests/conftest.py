@@ -6,6 +6,8 @@ import pathlib
 import shutil
 import tempfile
 
+import pytest
+
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
@@ -13,8 +15,6 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 _CACHE = tempfile.mkdtemp(prefix="sagan_jax_tests_")
 os.environ["XDG_CACHE_HOME"] = _CACHE
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
-
-import pytest
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
