@@ -57,12 +57,15 @@ class DataConfig:
     """Where images come from."""
 
     source: str = "synthetic"
-    path: str = ""  # of the folder source: a directory or a .zip
+    path: str = ""  # folder: a directory or .zip; array_record, tfds: their directory
+    dataset: str = ""  # of the tfds source: its name, such as imagenet2012
+    split: str = "train"  # of the tfds source
     max_unreadable: int = 0  # images that the folder source may leave out
     difficulty: str = "full"  # of the synthetic source: full or easy
     distance: str = "far"  # of the synthetic pairs: near, mid or far (full only)
     num_images: int = 20_000  # rendered by the synthetic source
     horizontal_flip: bool = False
+    random_crop: bool = False  # the square anywhere along the longer side
     seed: int = 1  # of the synthetic images
     threads: int = 2  # that read and decode, per process
 
@@ -98,6 +101,7 @@ class TrainConfig:
     checkpoint_every: int = 1000
     keep_checkpoints: int = 3
     keep_every: int = 0  # also keep each checkpoint at a multiple of this; 0: none
+    rollbacks: int = 0  # at most so many returns to a checkpoint; 0: a collapse is said
 
 
 @dataclass(slots=True)
@@ -111,6 +115,7 @@ class EvaluationConfig:
     num_samples: int = 1000  # scored at the end of a run on synthetic data
     batch_size: int = 64
     seed: int = 1234
+    truncation: float = 0.0  # |z| of every latent stays below; 0: not truncated
     rows: int = 10  # classes on a sample sheet, at most
     columns: int = 10
 
@@ -194,11 +199,13 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "train.checkpoint_every": (1, 2**31 - 1),
     "train.keep_checkpoints": (1, 10**6),
     "train.keep_every": (0, 2**31 - 1),
+    "train.rollbacks": (0, 1000),
     "evaluation.standing_batches": (1, 10**6),
     "evaluation.standing_batch_size": (2, 2**20),
     "evaluation.num_samples": (0, 10**8),
     "evaluation.batch_size": (1, 2**20),
     "evaluation.seed": (0, 2**32 - 1),
+    "evaluation.truncation": (0, 100),
     "evaluation.rows": (1, 1000),
     "evaluation.columns": (1, 1000),
     "mesh.devices": (0, 10**6),

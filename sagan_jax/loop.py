@@ -79,6 +79,7 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
             seed=config.train.seed,
             start=start,
             horizontal_flip=config.data.horizontal_flip,
+            random_crop=config.data.random_crop,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             threads=config.data.threads,

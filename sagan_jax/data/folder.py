@@ -31,6 +31,8 @@ class FolderSource:
     that does not, which is the same in every process, as long as the files are.
     """
 
+    can_crop = True
+
     def __init__(
         self,
         path: str,
@@ -79,7 +81,16 @@ class FolderSource:
         return len(self._names)
 
     def __getitem__(self, index: int) -> Record:
-        """Reads one file, or the next one that can be read.
+        """Reads one file, its central square; see `read`."""
+        return self.read(index)
+
+    def read(self, index: int, place: float = 0.5) -> Record:
+        """Returns one file's record, or that of the next one that can be read.
+
+        Args:
+          index: of the record.
+          place: of the square along the image's longer side; see
+            transforms.crop_square.
 
         Raises:
           UserError: so many in a row fail that the data must have gone.
@@ -87,16 +98,16 @@ class FolderSource:
         count = len(self)
         index = range(count)[index]
         failed: dict[str, str] = {}
-        for place in range(index, index + min(count, MOST_IN_A_ROW)):
-            name = self._names[place % count]
+        for candidate in range(index, index + min(count, MOST_IN_A_ROW)):
+            name = self._names[candidate % count]
             try:
                 image = transforms.decode(io.BytesIO(self._archive.read(name)))
             except Exception as error:  # as in verdicts.py
                 failed[name] = verdicts.cause_of(error)
                 continue
             self._tell(failed, name)
-            image = transforms.fit(image, self._resolution, self._channels)
-            return {"image": image, "label": self._labels[place % count]}
+            image = transforms.fit(image, self._resolution, self._channels, place)
+            return {"image": image, "label": self._labels[candidate % count]}
         first, cause = next(iter(failed.items()))
         raise UserError(
             f"data.path: {self._full(first)!r} can no longer be read as an image "

@@ -33,6 +33,7 @@ def batch_dataset(
     batch_size: int,
     seed: int,
     horizontal_flip: bool = False,
+    random_crop: bool = False,
     process_index: int = 0,
     process_count: int = 1,
 ) -> Dataset:
@@ -40,8 +41,8 @@ def batch_dataset(
 
     Every epoch is a new permutation of the source, and batches run across the borders
     of epochs. Rows of process p are [p * n, (p + 1) * n) of the batch that one process
-    alone would see, flips included, with n = batch_size / process_count; each process
-    reads its own rows only.
+    alone would see, flips and crops included, with n = batch_size / process_count; each
+    process reads its own rows only.
 
     Args:
       source: where records come from.
@@ -49,6 +50,8 @@ def batch_dataset(
         train.batch_size.
       seed: in [0, 2**32).
       horizontal_flip: mirror each image with probability one half, anew every epoch.
+      random_crop: cut the square out anywhere along the longer side, anew every epoch,
+        in place of the centre.
       process_index: of this process, in [0, process_count).
       process_count: how many processes share a step.
 
@@ -65,8 +68,16 @@ def batch_dataset(
     # Hashed, since grain adds the number of the epoch: with the plain seed, epoch 1 of
     # one run would be epoch 0 of the next. Each operation has its own: grain's default
     # seeds depend on an operation's place in the chain.
-    shuffle_seed, flip_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
-    dataset = grain.MapDataset.source(source).shuffle(seed=shuffle_seed).repeat()
+    seeds = np.random.SeedSequence(seed).generate_state(3).tolist()
+    shuffle_seed, flip_seed, crop_seed = seeds
+    # Indices are shuffled, not records: where an image is cut is chosen before reading.
+    dataset = grain.MapDataset.range(len(source)).shuffle(seed=shuffle_seed).repeat()
+    if random_crop:
+        dataset = dataset.random_map(
+            lambda index, rng: source.read(index, rng.random()), seed=crop_seed
+        )
+    else:
+        dataset = dataset.map(source.__getitem__)
     if horizontal_flip:
         dataset = dataset.random_map(_flip, seed=flip_seed)
     # Batches are dealt out to processes last: dealing out images before would
@@ -127,6 +138,7 @@ def batches(
     seed: int,
     start: int = 0,
     horizontal_flip: bool = False,
+    random_crop: bool = False,
     process_index: int = 0,
     process_count: int = 1,
     threads: int = 2,
@@ -141,6 +153,7 @@ def batches(
         batch_size=batch_size,
         seed=seed,
         horizontal_flip=horizontal_flip,
+        random_crop=random_crop,
         process_index=process_index,
         process_count=process_count,
     )

@@ -21,14 +21,24 @@ class Source(Protocol):
 
     Without labels, `num_classes` is 0, `class_names` is empty and each label is 0. One
     that has something to tell has a method `news`, as FolderSource has.
+
+    Attributes:
+      num_classes: labels are below it.
+      class_names: by label.
+      can_crop: whether `place` makes a difference; images that are kept as squares
+        leave nothing to choose.
     """
 
     num_classes: int
     class_names: tuple[str, ...]
+    can_crop: bool
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Record: ...
+
+    def read(self, index: int, place: float = 0.5) -> Record:
+        """Returns a record, its square at `place` in [0, 1) of the longer side."""
 
 
 class SyntheticSource:
@@ -37,6 +47,8 @@ class SyntheticSource:
     Image i depends on (seed, i) alone. Without labels (num_classes=0) the images are
     those of four classes.
     """
+
+    can_crop = False
 
     def __init__(
         self,
@@ -68,6 +80,10 @@ class SyntheticSource:
     def __getitem__(self, index: int) -> Record:
         return {"image": self._images[index], "label": self._labels[index]}
 
+    def read(self, index: int, place: float = 0.5) -> Record:
+        """Returns a record; there is only one square in it."""
+        return self[index]
+
 
 def make_source(config: Config) -> Source:
     """Returns the source that `config.data` names, as `config.model` needs it.
@@ -84,6 +100,12 @@ def make_source(config: Config) -> Source:
         raise UserError(
             f"model.num_classes={wanted}, but data.path={config.data.path!r} holds "
             f"{found} classes ({names}); set --config.model.num_classes={found}."
+        )
+    if config.data.random_crop and not source.can_crop:
+        raise UserError(
+            "data.random_crop=True has nothing to choose: the images of this "
+            f"data.source={config.data.source!r} are squares already; set "
+            "--config.data.random_crop=False."
         )
     check_labels(np.asarray(source[0]["label"]), wanted)
     return source

@@ -69,19 +69,22 @@ def _opened(file: BinaryIO | str) -> Iterator[Image.Image]:
         yield image
 
 
-def fit(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:
+def fit(
+    image: np.ndarray, resolution: int, channels: int, place: float = 0.5
+) -> np.ndarray:
     """Returns the image as uint8 [resolution, resolution, channels].
 
-    Crops to the centre square, converts, then resizes: an image that has this shape
-    already is returned untouched, bit for bit.
+    Crops to a square, converts, then resizes: an image that has this shape already is
+    returned untouched, bit for bit. `place` is that of `crop_square`.
     """
-    return resize(to_channels(centre_crop(image), channels), resolution)
+    return resize(to_channels(crop_square(image, place), channels), resolution)
 
 
-def centre_crop(image: np.ndarray) -> np.ndarray:
-    """Returns the central square of side min(H, W).
+def crop_square(image: np.ndarray, place: float = 0.5) -> np.ndarray:
+    """Returns a square of side min(H, W), at `place` in [0, 1) along the longer side.
 
-    An odd rest puts the extra row or column before the square, as
+    Equal parts of that interval give each of the squares there are. In the centre, an
+    odd rest puts the extra row or column before the square, as
     `openai/improved-gan:imagenet/convert_imagenet_to_records.py` did under Python 2,
     whose `round` takes halves up.
     """
@@ -89,7 +92,7 @@ def centre_crop(image: np.ndarray) -> np.ndarray:
     if height == width:
         return image
     side = min(height, width)
-    top, left = (height - side + 1) // 2, (width - side + 1) // 2
+    top, left = int(place * (height - side + 1)), int(place * (width - side + 1))
     return image[top : top + side, left : left + side]
 
 

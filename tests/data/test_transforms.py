@@ -110,7 +110,7 @@ def test_decode_refuses_pixels_without_a_range():
 )
 def test_centre_crop_keeps_the_middle(height, width, rows, columns):
     image = np.stack(np.indices((height, width)), axis=-1).astype(np.uint8)
-    cropped = transforms.centre_crop(image)
+    cropped = transforms.crop_square(image)
     assert cropped[:, 0, 0].tolist() == rows
     assert cropped[0, :, 1].tolist() == columns
 
@@ -210,6 +210,6 @@ def test_photographs_keep_their_mean_colour_through_every_step(shared):
     for photograph in photographs:
         np.testing.assert_allclose(
             transforms.fit(photograph, 64, 3).mean((0, 1)),
-            transforms.centre_crop(photograph).mean((0, 1)),
+            transforms.crop_square(photograph).mean((0, 1)),
             atol=1,
         )
