@@ -4,9 +4,11 @@
     python launch.py --config FILE[:ARG] --config.train.steps=500 --workdir runs/mine
     python launch.py --config FILE --dry_run
     python launch.py --mode sample --workdir runs/mine --labels 0,1,2
+    python launch.py --mode sample --workdir runs/mine --to images --count 1000
 
 Every field of sagan_jax/config.py is a flag: --config.GROUP.FIELD=VALUE. The same
-command goes on with a run that was stopped.
+command goes on with a run that was stopped. A sampled run keeps its own settings, but
+for --evaluation.FIELD=VALUE, such as seed, truncation, ema or statistics.
 """
 
 import errno
@@ -15,13 +17,14 @@ import shlex
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from sagan_jax import cli
 from sagan_jax import config as config_lib
-from sagan_jax.config import Config
+from sagan_jax.config import Config, EvaluationConfig
 from sagan_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -36,8 +39,24 @@ _MODE = flags.DEFINE_enum(
 _STEP = flags.DEFINE_integer(
     "step", None, "Checkpoint to sample from; default: the newest.", lower_bound=0
 )
+_TO = flags.DEFINE_enum(
+    "to",
+    "sheet",
+    ["sheet", "images", "npz"],
+    "What samples become: one picture, a directory of PNG, or one array file.",
+)
 _LABELS = flags.DEFINE_list(
-    "labels", [], "Classes to sample, one row each; default: as in training."
+    "labels", [], "Classes to sample; default: a sheet's as in training, else all."
+)
+_COUNT = flags.DEFINE_integer(
+    "count",
+    None,
+    "Images to sample; default: evaluation.num_samples.",
+    lower_bound=1,
+    upper_bound=2**31,
+)
+_OUT = flags.DEFINE_string(
+    "out", "", "Where samples go; default: named for what they are, in the workdir."
 )
 _DRY_RUN = flags.DEFINE_enum(
     "dry_run",
@@ -59,12 +78,18 @@ def main(argv: list[str]) -> None:
         raise UserError("--config is missing; try --config experiments/quickstart.py.")
     workdir = Path(_WORKDIR.value or f"runs/{config.name if config else ''}")
     print(f"workdir: {workdir}", flush=True)
-    from sagan_jax import evaluation, loop, mesh, run_config, summary
+    from sagan_jax import loop, mesh, run_config, sample_files, summary
 
     if config is None or _MODE.value == "sample":
         mesh.start(run_config.read(workdir))
-        path = evaluation.save_samples(
-            workdir, step=_STEP.value, labels=_classes(_LABELS.value), config=config
+        path = sample_files.save(
+            workdir,
+            kind=_TO.value,
+            step=_STEP.value,
+            labels=_classes(_LABELS.value),
+            count=_COUNT.value,
+            out=Path(_OUT.value) if _OUT.value else None,
+            changes=_evaluation_changes(),
         )
         print(f"wrote {path}")
         return
@@ -74,6 +99,15 @@ def main(argv: list[str]) -> None:
         return
     command = shlex.join([Path(sys.executable).name, *sys.argv])
     loop.train(config, workdir, command)
+
+
+def _evaluation_changes() -> dict[str, Any]:
+    """Returns the fields of config.evaluation that the command line names."""
+    flag = flags.FLAGS["evaluation"]
+    return {
+        name: getattr(flag.value, name)
+        for name in config_flags.get_override_values(flag)
+    }
 
 
 def _classes(labels: list[str]) -> list[int]:
@@ -88,12 +122,19 @@ def _classes(labels: list[str]) -> list[int]:
 def _parse(argv: list[str]) -> list[str]:
     """Returns what is no flag; raises UserError for flags that cannot be."""
     cli.check(argv[1:])
+    # Not beside the others: a field that is not there would be a traceback.
+    config_flags.DEFINE_config_dataclass(
+        "evaluation",
+        EvaluationConfig(),
+        "Settings of --mode sample that differ from the run's own.",
+    )
     # A bare --dry_run needs no value.
     argv = ["--dry_run=shapes" if a.lstrip("-") == "dry_run" else a for a in argv]
     try:
         rest = flags.FLAGS(argv)
     except flags.Error as error:
         raise UserError(cli.explain(str(error))) from None
+    cli.check_mode(_MODE.value, argv)
     if flags.FLAGS["config"].present:
         config_lib.validate(
             _CONFIG.value, with_data=_MODE.value == "train" and not _DRY_RUN.value

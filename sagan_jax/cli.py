@@ -30,16 +30,42 @@ def check(argv: list[str]) -> None:
             load_config(value if equals else "".join(following))
             loaded = True
         elif re.match(r"(no)?config\.", name):
-            names.append(name.partition(".")[2])
+            names.append("config." + name.partition(".")[2])
             if not loaded:
                 raise UserError(f"--{name} needs a --config FILE.py before it.")
+        elif re.match(r"(no)?evaluation\.", name):
+            names.append(name.removeprefix("no"))
     known = [name for name, _, _ in config_lib.fields_of(Config())]
     for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        field = name.removeprefix("config.")
+        if field not in known:
+            close = difflib.get_close_matches(field, known, n=3, cutoff=0.5)
             raise UserError(
-                f"config.{name} is not a field; "
+                f"{name} is not a field; "
                 + (f"did you mean {' or '.join(close)}?" if close else "see config.py.")
+            )
+
+
+def check_mode(mode: str, argv: list[str]) -> None:
+    """Raises UserError for a field given to a mode that would not use it.
+
+    Training takes the fields of its config; other modes those of the run's own, and
+    only the ones of evaluation may differ.
+    """
+    for argument in argv:
+        name = argument.lstrip("-").partition("=")[0]
+        group, _, field = name.removeprefix("no").partition(".")
+        if not argument.startswith("-") or not field:
+            continue
+        if mode == "train" and group == "evaluation":
+            raise UserError(
+                f"--{name} is for other modes than train; write --config.{name}."
+            )
+        if mode != "train" and group == "config":
+            short = field if field.startswith("evaluation.") else "evaluation.FIELD"
+            raise UserError(
+                f"--{name} is for --mode train; --mode {mode} takes the run's own "
+                f"settings, and of these --{short}=VALUE may differ."
             )
 
 
@@ -76,7 +102,7 @@ def load_config(value: str) -> Config:
 def explain(message: str) -> str:
     """Returns a flag library's message as one sentence that names the remedy."""
     first = message.strip().splitlines()[0]
-    match = re.match(r"flag --config\.([\w.]+)=(.*?): ", first)
+    match = re.match(r"flag --(?:config\.)?([\w.]+)=(.*?): ", first)
     for name, _, annotation in config_lib.fields_of(Config()):
         if match and match[1] == name:
             wanted = config_lib.wanted(annotation)

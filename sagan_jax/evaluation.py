@@ -1,12 +1,13 @@
 """The evaluated generator of a run, and its scores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sagan_jax import checkpoint, run_config, sampling, visual
+from sagan_jax import config as config_lib
 from sagan_jax import state as state_lib
 from sagan_jax.config import Config
 from sagan_jax.metrics import agreement
@@ -31,21 +32,22 @@ def evaluated_variables(
 
 
 def load(
-    workdir: Path, step: int | None, config: Config | None = None
+    workdir: Path, step: int | None, changes: Mapping[str, Any] | None = None
 ) -> tuple[Generator, dict[str, Tree], Config, int]:
     """Returns generator, evaluated variables, the run's config, and the step.
 
     Args:
       workdir: of the run.
       step: None: the newest that is whole.
-      config: whose `evaluation` replaces the run's; None: the run's own.
+      changes: fields of config.evaluation, by name, that differ from the run's own.
 
     Raises:
-      UserError: no run, or no such checkpoint, or a damaged one.
+      UserError: no run, or no such checkpoint, or a damaged one; a field out of range.
     """
     run = run_config.read(workdir)
-    if config is not None:
-        run.evaluation = config.evaluation
+    for name, value in (changes or {}).items():
+        setattr(run.evaluation, name, value)
+    config_lib.validate(run, with_data=False)
     generator, variables, _, step = checkpoint.load_with_step(
         workdir, step, run.evaluation.ema
     )
@@ -84,32 +86,9 @@ def sheet(
         sheet_labels(config, classes),
         seed=config.evaluation.seed,
         batch_size=config.evaluation.batch_size,
+        truncation=config.evaluation.truncation,
     )
     return visual.sheet(np.concatenate(list(batches)), config.evaluation.columns)
-
-
-def save_samples(
-    workdir: Path,
-    *,
-    step: int | None = None,
-    labels: Sequence[int] = (),
-    config: Config | None = None,
-) -> Path:
-    """Writes a sheet of samples of a checkpoint, and returns its path.
-
-    Args:
-      workdir: of the run.
-      step: of the checkpoint; None: the newest.
-      labels: classes, a row each; (): as on the sheets of the run.
-      config: whose `evaluation` replaces the run's; None: the run's own.
-
-    Raises:
-      UserError: no run, no such checkpoint, no such class.
-    """
-    generator, variables, run, step = load(workdir, step, config)
-    path = workdir / "samples" / f"sample_{step:08d}_seed{run.evaluation.seed}.png"
-    visual.save_png(sheet(run, generator, variables, labels), path)
-    return path
 
 
 def _with_statistics(
@@ -124,6 +103,7 @@ def _with_statistics(
         seed=evaluation.seed,
         batches=evaluation.standing_batches,
         batch_size=evaluation.standing_batch_size,
+        truncation=evaluation.truncation,
     )
 
 
@@ -143,6 +123,7 @@ def score_far_pairs(
         labels,
         seed=config.evaluation.seed,
         batch_size=config.evaluation.batch_size,
+        truncation=config.evaluation.truncation,
     )
     images = np.concatenate(list(batches)).astype(np.float32) / 255.0
     scores = agreement.score(

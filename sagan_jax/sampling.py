@@ -21,20 +21,42 @@ STANDING_STREAM = 2**31
 """Latents of standing statistics are drawn from here on, apart from any sample's."""
 
 
-@functools.partial(jax.jit, static_argnames="latent_dim")
-def _latents(seed: jax.Array, indices: jax.Array, latent_dim: int) -> jax.Array:
+@functools.partial(jax.jit, static_argnames=("latent_dim", "truncation"))
+def _latents(
+    seed: jax.Array, indices: jax.Array, latent_dim: int, truncation: float
+) -> jax.Array:
+    def draw(key: jax.Array) -> jax.Array:
+        if truncation:
+            return jax.random.truncated_normal(
+                key, -truncation, truncation, (latent_dim,)
+            )
+        return jax.random.normal(key, (latent_dim,))
+
     key = jax.random.key(seed)
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, indices)
-    return jax.vmap(lambda key: jax.random.normal(key, (latent_dim,)))(keys)
+    return jax.vmap(draw)(keys)
 
 
-def latents(seed: int, indices: Any, generator: Generator) -> jax.Array:
+def latents(
+    seed: int, indices: Any, generator: Generator, truncation: float = 0.0
+) -> jax.Array:
     """Returns z [N, latent_dim]: standard normal, row i from (seed, indices[i]).
 
-    Both are in [0, 2**32).
+    Args:
+      seed: in [0, 2**32).
+      indices: [N], in [0, 2**32).
+      generator: whose latent_dim and precision z has.
+      truncation: a bound on each |z|; the law is the normal one, given that it holds,
+        as drawing anew until it does would give. 0: no bound.
+
+    Reference: Brock et al. 2019, section 3.1 (the truncation trick),
+      https://arxiv.org/abs/1809.11096.
     """
     rows = _latents(
-        np.uint32(seed), np.asarray(indices, np.uint32), generator.latent_dim
+        np.uint32(seed),
+        np.asarray(indices, np.uint32),
+        generator.latent_dim,
+        float(truncation),
     )
     return rows.astype(param_dtype(generator.dtype))
 
@@ -57,6 +79,7 @@ def sample(
     *,
     seed: int,
     batch_size: int = 64,
+    truncation: float = 0.0,
 ) -> Iterator[np.ndarray]:
     """Yields uint8 images [n, H, W, C], batch by batch, one image for each label.
 
@@ -66,6 +89,7 @@ def sample(
       labels: [N] classes; for an unconditional generator only their number counts.
       seed: of the latents, in [0, 2**32).
       batch_size: images in a pass; no image depends on it.
+      truncation: of the latents; see `latents`.
 
     Raises:
       UserError: a label that the generator does not have.
@@ -74,7 +98,8 @@ def sample(
     check_labels(labels, generator.num_classes)
     for begin in range(0, len(labels), batch_size):
         # The last batch is filled up, so that one program serves all.
-        z = latents(seed, np.arange(begin, begin + batch_size), generator)
+        indices = np.arange(begin, begin + batch_size)
+        z = latents(seed, indices, generator, truncation)
         wanted = labels[begin : begin + batch_size]
         filled = np.resize(wanted, batch_size).astype(np.int32)
         given = filled if generator.num_classes else None
@@ -105,13 +130,14 @@ def standing_statistics(
     seed: int,
     batches: int,
     batch_size: int,
+    truncation: float = 0.0,
 ) -> Variables:
     """Returns `variables` with batch statistics taken anew for these very params.
 
     The mean is the mean of the batches' means; the variance is the mean of their
     variances plus the variance of their means, which is that of all images together.
     All images together are balanced over the classes, each batch is spread over them,
-    and a batch is one group.
+    and a batch is one group. `truncation` is that of the samples to come.
 
     Reference: Brock et al. 2019, section 3.1, https://arxiv.org/abs/1809.11096.
     """
@@ -124,7 +150,7 @@ def standing_statistics(
     collected = []
     for batch in range(batches):
         indices = STANDING_STREAM + batch * batch_size + np.arange(batch_size)
-        z = latents(seed, indices, generator)
+        z = latents(seed, indices, generator, truncation)
         given = labels[batch::batches] if classes else None
         collected.append(jax.device_get(_moments(probe, variables, z, given)))
     stacked = jax.tree.map(lambda *values: np.stack(values), *collected)

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_gan
-from PIL import Image
 
 from sagan_jax import checkpoint, evaluation, run_config, sampling, visual
 from sagan_jax import state as state_lib
@@ -107,17 +106,6 @@ def test_a_checkpoint_gives_what_the_running_state_gives(
     tiny_gan.assert_same_bits(variables, expected)
 
 
-def test_only_the_evaluation_of_another_config_is_taken(
-    run: tiny_gan.Run, state: Any, workdir: pathlib.Path
-) -> None:
-    other = _config(ema=False, columns=7)
-    other.model.width = 64
-    generator, variables, config, _ = evaluation.load(workdir, 0, other)
-    assert (generator, config.model) == (run.generator, run.config.model)
-    assert config.evaluation.columns == 7
-    tiny_gan.assert_same_bits(variables, state.generator.variables)
-
-
 def test_a_step_without_checkpoint_is_refused(workdir: pathlib.Path) -> None:
     with pytest.raises(UserError, match="step=5 has no checkpoint"):
         evaluation.load(workdir, 5)
@@ -165,25 +153,28 @@ def test_a_class_that_is_not_there_is_refused(run: tiny_gan.Run, state: Any) -> 
         evaluation.sheet(run.config, run.generator, state.generator.variables, (0, 4))
 
 
-def test_samples_of_a_checkpoint_are_the_sheet_of_the_run(
+def test_a_run_is_loaded_as_it_would_be_evaluated(
     run: tiny_gan.Run, state: Any, workdir: pathlib.Path
 ) -> None:
-    path = evaluation.save_samples(workdir)
-    assert path == workdir / "samples" / "sample_00000000_seed1234.png"
-    variables = evaluation.evaluated_variables(
+    generator, variables, config, step = evaluation.load(workdir, None)
+    expected = evaluation.evaluated_variables(
         run.config, run.generator, state.generator.variables, state.ema
     )
-    with Image.open(path) as image:
-        np.testing.assert_array_equal(
-            image, evaluation.sheet(run.config, run.generator, variables)
-        )
+    assert (generator, config, step) == (run.generator, run.config, 0)
+    tiny_gan.assert_same_bits(variables, expected)
 
 
-def test_a_refused_class_leaves_no_picture(workdir: pathlib.Path) -> None:
-    before = sorted(workdir.rglob("*"))
-    with pytest.raises(UserError, match="labels=9 is out of range"):
-        evaluation.save_samples(workdir, labels=(9,), config=_config(seed=77))
-    assert sorted(workdir.rglob("*")) == before
+def test_changed_fields_of_evaluation_take_the_place_of_the_runs(
+    state: Any, workdir: pathlib.Path
+) -> None:
+    _, variables, config, _ = evaluation.load(workdir, 0, {"ema": False, "seed": 3})
+    assert config.evaluation == _config(ema=False, seed=3).evaluation
+    tiny_gan.assert_same_bits(variables, state.generator.variables)
+
+
+def test_a_changed_field_out_of_range_is_refused(workdir: pathlib.Path) -> None:
+    with pytest.raises(UserError, match=r"evaluation\.truncation=-1 is out of range"):
+        evaluation.load(workdir, 0, {"truncation": -1})
 
 
 # Scores.

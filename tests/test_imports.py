@@ -39,12 +39,14 @@ LEVELS = {
     "checkpoint": 7,
     "evaluation": 8,
     "summary": 8,
+    "sample_files": 9,
     "loop": 9,
 }
 PACKAGES = {
     "data": {
         "archive": 0,
         "far_pairs": 0,
+        "histogram": 0,
         "record": 0,
         "transforms": 0,
         "verdicts": 1,

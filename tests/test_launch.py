@@ -1,5 +1,6 @@
 """The command line as a user meets it: real processes, killed and wronged."""
 
+import json
 import os
 import re
 import shlex
@@ -178,10 +179,22 @@ def test_samples_need_no_config(story: Story) -> None:
     argv = ["--mode=sample", "--workdir=whole", "--step=80", "--labels=1,3"]
     answer = _launch(*argv, cwd=story.folder)
     assert answer.code == 0, answer.err
-    path = story.folder / "whole" / "samples" / "sample_00000080_seed1234.png"
+    path = story.folder / "whole" / "samples" / "sample_00000080_seed1234_standing.png"
     assert answer.out.splitlines()[-1] == f"wrote {path.relative_to(story.folder)}"
     with Image.open(path) as image:
         assert image.size == (4 * 130 + 2, 2 * 130 + 2)
+
+
+def test_samples_become_files_as_asked(story: Story) -> None:
+    argv = ["--mode=sample", "--workdir=whole", "--to=images", "--count=3"]
+    argv += ["--labels=1,3", "--out=taken", "--evaluation.seed=7"]
+    argv += ["--noevaluation.ema", "--evaluation.statistics=running"]
+    answer = _launch(*argv, cwd=story.folder)
+    assert answer.code == 0, answer.err
+    found = sorted(p.name for p in (story.folder / "taken").rglob("*.*"))
+    assert found == ["0.png", "1.png", "2.png", "samples.json"]
+    facts = json.loads((story.folder / "taken" / "samples.json").read_text())
+    assert (facts["seed"], facts["ema"], facts["statistics"]) == (7, False, "running")
 
 
 @pytest.mark.parametrize(
@@ -197,11 +210,25 @@ def test_samples_need_no_config(story: Story) -> None:
         ),
         (["--labels=a"], "labels='a' is not a list of classes; write --labels 0,1."),
         (
+            ["--evaluation.sed=3"],
+            "evaluation.sed is not a field; did you mean evaluation.seed or "
+            "evaluation.ema or evaluation.rows?",
+        ),
+        (
+            ["--evaluation.truncation=x"],
+            "evaluation.truncation='x' has the wrong type; it takes a finite number.",
+        ),
+        (
+            [SMOKE, "--config.evaluation.seed=3"],
+            "--config.evaluation.seed is for --mode train; --mode sample takes the "
+            "run's own settings, and of these --evaluation.seed=VALUE may differ.",
+        ),
+        (
             ["--step=7"],
             "step=7 has no checkpoint in 'whole'; choose among 20, 40, 60, 80, 100.",
         ),
     ],
-    ids=["label", "negative label", "text", "step"],
+    ids=["label", "negative label", "text", "field", "type", "config", "step"],
 )
 def test_samples_that_cannot_be_are_refused(
     argv: list[str], sentence: str, story: Story
@@ -275,6 +302,11 @@ def test_an_interrupt_ends_at_once_without_a_traceback(tmp_path: Path) -> None:
             [SMOKE, "--config.train.step=3"],
             "config.train.step is not a field; did you mean train.steps or "
             "train.d_steps or train.seed?",
+        ),
+        (
+            [SMOKE, "--evaluation.seed=3"],
+            "--evaluation.seed is for other modes than train; write "
+            "--config.evaluation.seed.",
         ),
         (
             [SMOKE, "--config.model.width=2.5"],

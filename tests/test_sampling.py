@@ -1,5 +1,6 @@
 """Images by index, and standing statistics."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,6 +70,24 @@ def test_latents_are_standard_normal(generator: Any) -> None:
     # Five standard errors of 64,000 numbers.
     np.testing.assert_allclose(z.mean(), 0.0, atol=5 / 64_000**0.5)
     np.testing.assert_allclose(z.var(), 1.0, atol=5 * (2 / 64_000) ** 0.5)
+
+
+def test_truncated_latents_are_normal_given_the_bound(generator: Any) -> None:
+    z = np.asarray(sampling.latents(0, np.arange(4000), generator, truncation=0.5))
+    assert np.abs(z).max() <= 0.5
+    # The variance of the standard normal law within [-t, t].
+    t, density = 0.5, np.exp(-0.125) / (2 * np.pi) ** 0.5
+    variance = 1 - 2 * t * density / math.erf(t / 2**0.5)
+    # Five standard errors; the fourth moment is below t^2 times the variance.
+    atol = 5 * (t**2 * variance / 64_000) ** 0.5
+    np.testing.assert_allclose(z.var(), variance, atol=atol)
+    np.testing.assert_allclose(z.mean(), 0.0, atol=5 * (variance / 64_000) ** 0.5)
+
+
+def test_truncated_latents_follow_from_seed_and_index_alone(generator: Any) -> None:
+    z = np.asarray(sampling.latents(5, np.arange(10), generator, truncation=1.0))
+    again = sampling.latents(5, [7, 2], generator, truncation=1.0)
+    np.testing.assert_array_equal(again, z[[7, 2]])
 
 
 # Images.
