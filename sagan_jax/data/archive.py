@@ -52,15 +52,15 @@ class Archive(Protocol):
         """Returns a file's bytes; any exception if there are none to be had."""
 
 
-def open_archive(path: str) -> Archive:
-    """Returns the files of `path`, a directory or a .zip.
+def open_archive(path: str, field: str = "data.path") -> Archive:
+    """Returns the files of `path`, a directory or a .zip; `field` is its name.
 
     Raises:
       UserError: neither of them, or a zip that cannot be read.
     """
     root = pathlib.Path(path).expanduser()
     if root.is_dir():
-        return Directory(str(root))
+        return Directory(str(root), field)
     if not root.exists():
         raise UserError(
             f"data.path={path!r} does not exist; set --config.data.path=DIR to a "
@@ -76,7 +76,7 @@ def open_archive(path: str) -> Archive:
     # A damaged table of contents raises nearly anything.
     except Exception as error:
         raise UserError(
-            f"data.path={path!r} cannot be read as a zip file ({error}); copy or make "
+            f"{field}={path!r} cannot be read as a zip file ({error}); copy or make "
             "it again."
         ) from error
 
@@ -84,8 +84,9 @@ def open_archive(path: str) -> Archive:
 class Directory:
     """The files below a directory, links followed."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, field: str = "data.path") -> None:
         self.root = root
+        self._field = field
 
     def list(self) -> Listing:
         """Returns all that is there, but names that begin with a dot."""
@@ -108,8 +109,8 @@ class Directory:
                 entries = [entry for entry in found if not _is_hidden(entry.name)]
         except OSError as error:
             raise UserError(
-                f"data.path: {error.filename!r} cannot be listed ({error.strerror}); "
-                "mend its permissions or remove it."
+                f"{self._field}: {error.filename!r} cannot be listed "
+                f"({error.strerror}); mend its permissions or remove it."
             ) from error
         for entry in entries:
             name = prefix + entry.name

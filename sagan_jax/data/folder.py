@@ -7,16 +7,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from sagan_jax.data import archive as archives
-from sagan_jax.data import transforms, verdicts
+from sagan_jax.data import histogram, transforms, verdicts
 from sagan_jax.data.archive import SUFFIXES, Listing
 from sagan_jax.data.record import Record
 from sagan_jax.errors import UserError
 
 MOST_IN_A_ROW = 100
 """Images that may fail one after the other once the source is made."""
-
-_NAMED = 5  # examples in a sentence
-_COUNTED = 10  # classes whose images are counted one by one
 
 
 class FolderSource:
@@ -59,9 +56,11 @@ class FolderSource:
         self._channels = channels
         self._archive = archives.open_archive(path)
         listing = self._archive.list()
-        classes = _classes(path, listing) if labelled else {"": sorted(listing.images)}
+        classes = (
+            classes_of(path, listing) if labelled else {"": sorted(listing.images)}
+        )
         if not listing.images:
-            raise _no_images(path)
+            raise no_images(path)
         self.class_names = tuple(classes) if labelled else ()
         self.num_classes = len(self.class_names)
         causes, trouble = verdicts.examine(self._archive, listing.images)
@@ -139,27 +138,60 @@ class FolderSource:
                 )
 
 
-def _classes(path: str, listing: Listing) -> dict[str, list[str]]:
-    """Returns the sorted names of the images of each class, classes sorted."""
-    base = _base(listing)
-    loose = sorted(_inside(listing.images, base))
+def classes_of(
+    path: str,
+    listing: Listing,
+    *,
+    field: str = "data.path",
+    unlabelled: str = "set --config.model.num_classes=0 to train without labels",
+) -> dict[str, list[str]]:
+    """Returns the sorted names of the images of each class, classes sorted.
+
+    Args:
+      path: of what is listed.
+      listing: of all files.
+      field: how a person named the path.
+      unlabelled: how a person says that there are no classes.
+
+    Raises:
+      UserError: images outside of class folders, or a class folder without any.
+    """
+    base, folders, loose = layout(listing)
     if loose:
         raise UserError(
-            f"data.path={path!r} holds images outside of class folders, such as "
-            f"{loose[0]!r}; move them into a sub-folder for each class, or set "
-            "--config.model.num_classes=0 to train without labels."
+            f"{field}={path!r} holds images outside of class folders, such as "
+            f"{loose[0]!r}; move them into a sub-folder for each class, or "
+            f"{unlabelled}."
         )
-    folders = sorted(_inside(listing.folders, base))
     classes: dict[str, list[str]] = {name.removeprefix(base): [] for name in folders}
     for name in sorted(listing.images):
         classes[name.removeprefix(base).split("/")[0]].append(name)
     for name, images in classes.items():
         if not images:
             raise UserError(
-                f"data.path={path!r}: the class folder {name!r} holds no images "
+                f"{field}={path!r}: the class folder {name!r} holds no images "
                 f"({', '.join(SUFFIXES)}); fill it or remove it."
             )
     return classes
+
+
+def layout(listing: Listing) -> tuple[str, list[str], list[str]]:
+    """Returns where class folders lie, those folders, and the images beside them.
+
+    The first is '' or 'a/'; the others are sorted.
+    """
+    base = _base(listing)
+    folders = sorted(_inside(listing.folders, base))
+    return base, folders, sorted(_inside(listing.images, base))
+
+
+def no_images(path: str) -> UserError:
+    """Returns what to say of a place without a single image."""
+    return UserError(
+        f"data.path={path!r} holds no images ({', '.join(SUFFIXES)}); set "
+        "--config.data.path=DIR to a directory with one sub-folder of images for each "
+        "class."
+    )
 
 
 def _base(listing: Listing) -> str:
@@ -199,65 +231,19 @@ def _notes(
     trouble: str,
 ) -> list[str]:
     """Returns how many images there are of what, and what looks wrong about it."""
-    notes = [f"data.path={path!r} holds {_histogram(class_names, counts)}."]
+    notes = [f"data.path={path!r} holds {histogram.summary(class_names, counts)}."]
     if others:
         notes.append(
-            f"{_plural(len(others), 'file')} of other kinds left alone, such as "
-            f"{min(others)!r}."
+            f"{histogram.plural(len(others), 'file')} of other kinds left alone, such "
+            f"as {min(others)!r}."
         )
-    empty = [
-        name for name, count in zip(class_names, counts, strict=False) if not count
-    ]
-    if empty:
-        notes.append(
-            f"warning: no image can be read of {_some(map(repr, empty))}; the model "
-            "will never see these classes."
-        )
-    missing = _missing_numbers(class_names)
-    if missing:
-        notes.append(
-            f"warning: the class folders are numbered, but {_some(missing)} "
-            f"{'is' if len(missing) == 1 else 'are'} missing; labels follow the sorted "
-            "names, not the numbers."
-        )
-    if len(class_names) - len(empty) == 1:
-        (only,) = set(class_names) - set(empty)
-        notes.append(
-            f"warning: all images are in the one class folder {only!r}; to train "
-            "without labels set --config.model.num_classes=0."
-        )
+    notes += histogram.warnings(class_names, counts, "class folder")
     if trouble:
         notes.append(
             f"warning: that every image was tried cannot be remembered ({trouble}); "
             "the next start tries them again."
         )
     return notes
-
-
-def _histogram(class_names: tuple[str, ...], counts: list[int]) -> str:
-    images = _plural(sum(counts), "image")
-    if not class_names:
-        return images
-    classes = _plural(len(class_names), "class", "classes")
-    if len(class_names) <= _COUNTED:
-        pairs = zip(class_names, counts, strict=True)
-        return f"{images} of {classes}: {', '.join(f'{n} {c}' for n, c in pairs)}"
-    least, most = int(np.argmin(counts)), int(np.argmax(counts))
-    if counts[least] == counts[most]:
-        return f"{images} of {classes}, {counts[most]} of each"
-    return (
-        f"{images} of {classes}: from {counts[least]} ({class_names[least]}) to "
-        f"{counts[most]} ({class_names[most]}) in each"
-    )
-
-
-def _missing_numbers(class_names: tuple[str, ...]) -> list[str]:
-    if not all(name.isascii() and name.isdigit() for name in class_names):
-        return []
-    numbers = set(map(int, class_names))
-    if not numbers or max(numbers) > 10 * len(numbers):
-        return []  # identifiers rather than a count
-    return [str(n) for n in range(min(1, *numbers), max(numbers)) if n not in numbers]
 
 
 def _too_many(
@@ -269,32 +255,16 @@ def _too_many(
         what = f"data.path: {name!r} cannot be read as an image ({cause}); replace or "
         what += "remove it"
     else:
-        examples = _some(f"{name!r} ({cause})" for name, cause in unreadable.items())
+        examples = histogram.some(
+            f"{name!r} ({cause})" for name, cause in unreadable.items()
+        )
         what = (
-            f"data.path={path!r}: {count} of {_plural(total, 'image')} cannot be read, "
-            f"with data.max_unreadable={max_unreadable}: {examples}; replace or remove "
-            "them"
+            f"data.path={path!r}: {count} of {histogram.plural(total, 'image')} cannot "
+            f"be read, with data.max_unreadable={max_unreadable}: {examples}; replace "
+            "or remove them"
         )
     if count == total:
         return UserError(what + ".")
     return UserError(
         f"{what}, or set --config.data.max_unreadable={count} to leave such out."
-    )
-
-
-def _some(items: Iterable[str]) -> str:
-    items = list(items)
-    rest = len(items) - _NAMED
-    return ", ".join(items[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _plural(count: int, one: str, many: str = "") -> str:
-    return f"{count} {one if count == 1 else many or one + 's'}"
-
-
-def _no_images(path: str) -> UserError:
-    return UserError(
-        f"data.path={path!r} holds no images ({', '.join(SUFFIXES)}); set "
-        "--config.data.path=DIR to a directory with one sub-folder of images for each "
-        "class."
     )
