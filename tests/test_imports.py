@@ -55,7 +55,17 @@ PACKAGES = {
         "sources": 3,
         "pipeline": 4,
     },
-    "metrics": {"agreement": 0},
+    "metrics": {
+        "agreement": 0,
+        "samples": 0,
+        "inception_score": 1,
+        "kid": 1,
+        "prdc": 1,
+        "statistics": 1,
+        "fid": 2,
+        "statistics_files": 2,
+        "intra_fid": 3,
+    },
 }
 # Beyond the levels: what a package may know of the rest.
 MAY_KNOW = {
