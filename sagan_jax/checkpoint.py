@@ -96,8 +96,7 @@ def open_manager(workdir: Path, config: Config) -> Manager:
 def resume(workdir: Path, like: GanState) -> GanState | None:
     """Returns the state of the newest checkpoint that is whole; None without any.
 
-    Newer ones that are damaged are told of and renamed to `<step>.damaged`: under
-    their own names, orbax would take no step up to theirs. Nothing is removed.
+    Newer ones that are damaged are told of and set aside.
 
     Args:
       workdir: of the run.
@@ -112,13 +111,24 @@ def resume(workdir: Path, like: GanState) -> GanState | None:
     state, damaged = _newest_whole(
         workdir, known, lambda step: restore(workdir, like, step)
     )
-    for step, damage in damaged.items():
-        if jax.process_index() == 0:
-            aside = _free_name(_root(workdir) / f"{step}.damaged")
-            (_root(workdir) / str(step)).rename(aside)
-            _warn(f"checkpoint {step} is damaged ({damage}); it was moved to {aside}.")
-    _in_any_process(False)  # nobody lists the directory before that
+    moved = set_aside(workdir, list(damaged), "damaged")
+    for aside, (step, damage) in zip(moved, damaged.items(), strict=False):
+        _warn(f"checkpoint {step} is damaged ({damage}); it was moved to {aside}.")
     return state
+
+
+def set_aside(workdir: Path, steps: list[int], why: str) -> list[Path]:
+    """Renames checkpoints to `<step>.<why>`; returns their new paths, in process 0.
+
+    Under their own names, orbax would take no step up to theirs. Nothing is removed.
+    """
+    moved = []
+    for step in steps if jax.process_index() == 0 else []:
+        aside = _free_name(_root(workdir) / f"{step}.{why}")
+        (_root(workdir) / str(step)).rename(aside)
+        moved.append(aside)
+    _in_any_process(False)  # nobody lists the directory before that
+    return moved
 
 
 def restore(workdir: Path, like: GanState, step: int) -> GanState:

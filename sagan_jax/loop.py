@@ -1,22 +1,20 @@
 """Training: the one place where time passes."""
 
-import signal
 from collections import deque
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from sagan_jax import (
     checkpoint,
     evaluation,
     networks,
     optim,
+    rollback,
     run_config,
+    sheets,
     telemetry,
-    visual,
 )
 from sagan_jax import config as config_lib
 from sagan_jax import mesh as mesh_lib
@@ -24,20 +22,42 @@ from sagan_jax import state as state_lib
 from sagan_jax.config import Config
 from sagan_jax.data import pipeline, sources
 from sagan_jax.errors import UserError
-from sagan_jax.networks import Generator
+from sagan_jax.networks import Discriminator, Generator
 from sagan_jax.state import GanState
+from sagan_jax.stop import StopRequest
 from sagan_jax.train_step import make_train_step
+from sagan_jax.watch import Sign, Watch
 
 STEPS_AHEAD = 2
+
+_ADVICE = "If it stays so, lower the rates; train.rollbacks goes back by itself."
+_MEND = (
+    "the state is saved in {workdir}; look at metrics.jsonl, and start again with "
+    "lower optim.generator_lr and optim.discriminator_lr."
+)
+
+
+class _Run(NamedTuple):
+    """What stays the same from the first start to the last step."""
+
+    config: Config
+    workdir: Path
+    command: str
+    changes: list[run_config.Change]
+    mesh: jax.sharding.Mesh
+    source: sources.Source
+    generator: Generator
+    discriminator: Discriminator
 
 
 def train(config: Config, workdir: Path, command: str = "the same command") -> None:
     """Trains until `train.steps`, from the newest whole checkpoint if there is one.
 
-    Writes into `workdir`: config.json, metrics.jsonl, tensorboard/, checkpoints/,
-    samples/ (a sheet of real images before the first step, then fixed latents, classes
-    by rows), and for the synthetic source the scores at the end. SIGINT and SIGTERM
-    save and return.
+    Writes into `workdir`: config.json, starts.jsonl, metrics.jsonl, tensorboard/,
+    checkpoints/, samples/ (a sheet of real images before the first step, then fixed
+    latents, classes by rows), and for the synthetic source the scores at the end.
+    SIGINT and SIGTERM save and return. Signs of collapse are said, and with
+    `train.rollbacks` answered by going back to a checkpoint.
 
     Args:
       config: of the run.
@@ -49,21 +69,38 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
         whose losses or gradients were not finite.
     """
     config_lib.validate(config)
-    generator, discriminator = networks.build(config.model)
+    networks_of_run = networks.build(config.model)
     mesh = mesh_lib.make_mesh(config)
     source = sources.make_source(config)
-    run_config.prepare(workdir, config)
-    parts = (config, generator, discriminator, optim.make_optimizers(config))
+    changes = run_config.prepare(workdir, config)
+    run = _Run(config, workdir, command, changes, mesh, source, *networks_of_run)
+    rollbacks = rollback.count(workdir)
+    while (collapse := _go_on(run, rollbacks)) is not None:
+        print(rollback.go_back(workdir, *collapse))
+        rollbacks += 1
+        run = run._replace(changes=[])  # they have been told
+
+
+def _go_on(run: _Run, rollbacks: int) -> tuple[Sign, int] | None:
+    """Trains from the newest whole checkpoint until the end, a stop, or a collapse.
+
+    Returns the sign and the step of a collapse that a rollback should answer.
+    """
+    config, workdir, generator = run.config, run.workdir, run.generator
+    seeded = rollback.reseeded(config, rollbacks)
+    parts = (seeded, generator, run.discriminator, optim.make_optimizers(config))
     create = jax.jit(
-        lambda: state_lib.create(*parts), out_shardings=mesh_lib.replicated(mesh)
+        lambda: state_lib.create(*parts), out_shardings=mesh_lib.replicated(run.mesh)
     )
-    saved = checkpoint.resume(workdir, _placed(jax.eval_shape(create), mesh))
+    saved = checkpoint.resume(workdir, _placed(jax.eval_shape(create), run.mesh))
     start, steps = (int(saved.step) if saved else 0), config.train.steps
     if start > steps or (start == steps and _is_scored(config, workdir)):
         print(f"{workdir} has all of its {start} steps; raise train.steps to go on.")
-        return
-    step_fn = mesh_lib.jit_step(make_train_step(*parts, mesh_lib.constrain(mesh)), mesh)
+        return None
+    constrain = mesh_lib.constrain(run.mesh)
+    step_fn = mesh_lib.jit_step(make_train_step(*parts, constrain), run.mesh)
     main = jax.process_index() == 0
+    watch = Watch(telemetry.read_metrics(workdir / "metrics.jsonl", start))
     with (
         checkpoint.open_manager(workdir, config) as manager,
         telemetry.Telemetry(
@@ -74,9 +111,9 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
             enabled=main,
         ) as report,
         pipeline.batches(
-            source,
+            run.source,
             batch_size=config.train.batch_size * config.train.d_steps,
-            seed=config.train.seed,
+            seed=seeded.train.seed,
             start=start,
             horizontal_flip=config.data.horizontal_flip,
             random_crop=config.data.random_crop,
@@ -84,22 +121,25 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
             process_count=jax.process_count(),
             threads=config.data.threads,
         ) as stream,
-        _StopRequest() as stop,
+        StopRequest() as stop,
     ):
-        for sentence in sources.news(source):
+        for sentence in sources.news(run.source):
             report.say(sentence)
         state = saved or create()
         if saved:
             report.say(f"resumed at step {start}")
-        elif main:
-            report.show(0, "real", _save_real_sheet(config, source, workdir))
-            report.show(0, "samples", _save_sheet(config, generator, state, workdir))
-        skipped = int(state.skipped)
+        if main:
+            _record_start(run, start, report)
+        if main and not saved:
+            report.show(0, "real", sheets.save_real(config, run.source, workdir))
+            report.show(0, "samples", sheets.save(config, generator, state, workdir))
+        skipped, finite_until = int(state.skipped), start
         pace = telemetry.Pace(config.train.batch_size, start)
         running: deque[Any] = deque()
         step = start
         for step in range(start + 1, steps + 1):
-            state, metrics = step_fn(state, mesh_lib.global_batch(next(stream), mesh))
+            batch = mesh_lib.global_batch(next(stream), run.mesh)
+            state, metrics = step_fn(state, batch)
             # Two steps ahead of the device keep it busy; more would only make the bar
             # tell of work that is not done, and a stop wait for it.
             running.append(metrics)
@@ -109,24 +149,48 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
             last = step == steps or stop.requested
             if step % config.train.log_every == 0 or last:
                 scalars = {k: float(v) for k, v in jax.device_get(metrics).items()}
+                for sentence in watch.read(step, scalars):
+                    report.say(f"warning: {sentence} {_ADVICE}")
+                scalars["collapse_signs"] = float(len(watch.standing))
+                scalars["images_replaced"] = float(sources.replaced(run.source))
                 report.log(step, scalars | {"images_per_second": pace.rate(step)})
-                for sentence in sources.news(source):
+                for sentence in sources.news(run.source):
                     (report.say if main else print)(sentence)
                 manager.settle()
+                collapse = watch.lasting(step)
+                if scalars["skipped"] > skipped:
+                    sentence = _not_finite(step, scalars, skipped)
+                    collapse = Sign("not_finite", finite_until + 1, sentence)
+                if collapse and rollbacks < config.train.rollbacks and not last:
+                    return collapse, step
                 if scalars["skipped"] > skipped:
                     manager.save(state)
-                    raise UserError(_not_finite(step, scalars, skipped, workdir))
+                    raise UserError(f"{sentence}; {_MEND.format(workdir=workdir)}")
+                finite_until = step
             if main and (step % config.train.sample_every == 0 or step == steps):
-                picture = _save_sheet(config, generator, state, workdir)
+                picture = sheets.save(config, generator, state, workdir)
                 report.show(step, "samples", picture)
             if step % config.train.checkpoint_every == 0 or last:
                 manager.save(state)
             if last:
                 break
     if step < steps:
-        print(f"stopped and saved at step {step}; go on with: {command}")
+        print(f"stopped and saved at step {step}; go on with: {run.command}")
     elif main:
-        _finish(config, generator, state, workdir)
+        _finish(config, generator, state, workdir, rollbacks)
+    return None
+
+
+def _record_start(run: _Run, start: int, report: telemetry.Telemetry) -> None:
+    run_config.record_start(
+        run.workdir,
+        run.config,
+        step=start,
+        command=run.command,
+        changes=run.changes,
+    )
+    for name, before, now in run.changes:
+        report.say(f"{name}: {before!r} before, {now!r} from step {start} on")
 
 
 def _placed(shapes: GanState, mesh: jax.sharding.Mesh) -> GanState:
@@ -138,13 +202,17 @@ def _placed(shapes: GanState, mesh: jax.sharding.Mesh) -> GanState:
 
 
 def _finish(
-    config: Config, generator: Generator, state: GanState, workdir: Path
+    config: Config,
+    generator: Generator,
+    state: GanState,
+    workdir: Path,
+    rollbacks: int,
 ) -> None:
     print(f"{config.train.steps} steps done; pictures in {workdir / 'samples'}")
     if not _wants_scores(config):
         return
     scores = evaluation.score_far_pairs(
-        config, generator, _evaluated(config, generator, state)
+        config, generator, sheets.evaluated(config, generator, state)
     )
     telemetry.append_json(
         workdir / "results.jsonl",
@@ -154,6 +222,7 @@ def _finish(
             "ema": config.evaluation.ema and bool(config.train.ema_decay),
             "statistics": config.evaluation.statistics,
             "seed": config.evaluation.seed,
+            "rollbacks": rollbacks,
             **scores,
         },
     )
@@ -177,83 +246,8 @@ def _is_scored(config: Config, workdir: Path) -> bool:
     )
 
 
-def _evaluated(config: Config, generator: Generator, state: GanState) -> dict[str, Any]:
-    # One device's copy: pictures are the business of one process alone.
-    live, ema = jax.tree.map(
-        lambda x: x.addressable_data(0), (state.generator.variables, state.ema)
-    )
-    return evaluation.evaluated_variables(config, generator, live, ema)
-
-
-def _save_sheet(
-    config: Config, generator: Generator, state: GanState, workdir: Path
-) -> Path:
-    picture = evaluation.sheet(config, generator, _evaluated(config, generator, state))
-    path = workdir / "samples" / f"step_{int(state.step):08d}.png"
-    visual.save_png(picture, path)
-    return path
-
-
-def _save_real_sheet(config: Config, source: sources.Source, workdir: Path) -> Path:
-    """Writes real images under samples/, in the rows of the generated sheets."""
-    labels = evaluation.sheet_labels(config)
-    order = np.random.default_rng(config.train.seed).permutation(len(source))
-    shape = (config.model.resolution, config.model.resolution, config.model.channels)
-    images = np.full((len(labels), *shape), visual.MARGIN, np.uint8)
-    # Places of the sheet still empty, by class; one list for all where unlabelled.
-    places: dict[int, list[int]] = {}
-    for place, label in enumerate(labels):
-        places.setdefault(int(label), []).append(place)
-    for index in order:
-        if not places:
-            break
-        record = source[int(index)]
-        label = int(record["label"]) if config.model.num_classes else 0
-        if label in places:
-            images[places[label].pop(0)] = record["image"]
-            if not places[label]:
-                del places[label]
-    picture = visual.sheet(images, config.evaluation.columns)
-    path = workdir / "samples" / "real.png"
-    visual.save_png(picture, path)
-    return path
-
-
-def _not_finite(
-    step: int, scalars: dict[str, float], skipped: int, workdir: Path
-) -> str:
+def _not_finite(step: int, scalars: dict[str, float], skipped: int) -> str:
     return (
         f"{int(scalars['skipped']) - skipped} of the steps up to {step} were not "
-        f"finite and changed nothing; the state is saved in {workdir}; look at "
-        "metrics.jsonl, and start again with lower optim.generator_lr and "
-        "optim.discriminator_lr."
+        "finite and changed nothing"
     )
-
-
-class _StopRequest:
-    """Turns the first SIGINT or SIGTERM into a request; a second one acts as usual."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._request)
-        return self
-
-    def _request(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._restore()

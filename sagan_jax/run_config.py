@@ -1,14 +1,22 @@
 """The config of a run on disk, and whether a workdir holds the run asked for."""
 
+import dataclasses
+import time
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from sagan_jax import config as config_lib
+from sagan_jax import provenance, telemetry
 from sagan_jax.config import Config
 from sagan_jax.errors import UserError
 
 CONFIG = "config.json"
+STARTS = "starts.jsonl"
+
+Change = tuple[str, Any, Any]
+"""A field's dotted name, its value before, its value now."""
 
 # A run may go on with other values of these; every other field makes another run.
 MAY_CHANGE = (
@@ -22,12 +30,16 @@ MAY_CHANGE = (
     "train.checkpoint_every",
     "train.keep_checkpoints",
     "train.keep_every",
+    "train.rollbacks",
 )
 _IDENTITY = ("model", "data", "optim", "train")
+_GROUPS = ("name", *_IDENTITY, "evaluation", "mesh")
 
 
-def prepare(workdir: Path, config: Config) -> None:
+def prepare(workdir: Path, config: Config) -> list[Change]:
     """Makes a workdir for `config`, or checks that it holds a run of the same kind.
+
+    Returns what changed since the last start.
 
     Raises:
       UserError: it is a file, cannot be written, or holds another run.
@@ -37,10 +49,13 @@ def prepare(workdir: Path, config: Config) -> None:
             f"workdir={str(workdir)!r} is a file; give a directory, or a new name."
         )
     path = workdir / CONFIG
+    changes: list[Change] = []
     if path.exists():
-        _check_same_run(workdir, config, read(workdir))
+        before = read(workdir)
+        _check_same_run(workdir, config, before)
+        changes = config_lib.differences(before, config, _GROUPS)
     if jax.process_index():
-        return  # two writers of one file would take it from each other
+        return changes  # two writers of one file would take it from each other
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(".tmp")
@@ -51,6 +66,32 @@ def prepare(workdir: Path, config: Config) -> None:
             f"workdir={str(workdir)!r} cannot be written ({error.strerror}); give "
             "another with --workdir."
         ) from None
+    return changes
+
+
+def record_start(
+    workdir: Path, config: Config, *, step: int, command: str, changes: list[Change]
+) -> None:
+    """Appends a line to starts.jsonl: all that a run was started with, at which step.
+
+    Args:
+      workdir: of the run.
+      config: the resolved config.
+      step: that the run goes on from.
+      command: that started it.
+      changes: from `prepare`.
+    """
+    telemetry.append_json(
+        workdir / STARTS,
+        {
+            "time": round(time.time(), 3),
+            "step": step,
+            "command": command,
+            "changes": {name: [before, now] for name, before, now in changes},
+            **provenance.facts(),
+            "config": dataclasses.asdict(config),
+        },
+    )
 
 
 def _check_same_run(workdir: Path, config: Config, found: Config) -> None:

@@ -115,16 +115,25 @@ class Pace:
         return images / seconds
 
 
+def read_metrics(path: Path, last: int) -> list[dict[str, Any]]:
+    """Returns the whole lines of a metrics.jsonl, up to the step `last`."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+            if line["step"] <= last:
+                lines.append(line)
+        except (ValueError, KeyError, TypeError):
+            continue  # a line cut short by a kill, or a block the disk lost
+    return lines
+
+
 def _drop_after(path: Path, step: int) -> None:
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):
-            continue  # a line cut short by a kill, or a block the disk lost
+    kept = [json.dumps(line) + "\n" for line in read_metrics(path, step)]
     beside = path.with_suffix(".tmp")
     beside.write_text("".join(kept), encoding="utf-8")
     beside.replace(path)

@@ -16,7 +16,15 @@ import tiny_runs
 from PIL import Image
 
 import sagan_jax
-from sagan_jax import checkpoint, evaluation, manifest, networks, optim, run_config
+from sagan_jax import (
+    checkpoint,
+    evaluation,
+    manifest,
+    networks,
+    optim,
+    run_config,
+    sample_files,
+)
 from sagan_jax import mesh as mesh_lib
 from sagan_jax import state as state_lib
 from sagan_jax.config import Config
@@ -378,7 +386,7 @@ def test_samples_name_the_step_that_was_really_read(
     workdir = shutil.copytree(tiny_runs.whole().workdir, tmp_path / "run")
     _cut_short(workdir / "checkpoints" / "6")
     with tiny_runs.cached_compiles():
-        path = evaluation.save_samples(workdir)
+        path = sample_files.save(workdir)
     assert path.name == "sample_00000004_seed1234.png"
     (sentence,) = _warnings(capsys)
     assert sentence.startswith("warning: checkpoint 6 is damaged")

@@ -24,6 +24,8 @@ LEVELS = {
     "optim": 2,
     "mesh": 2,
     "telemetry": 2,
+    "watch": 2,
+    "stop": 0,
     "visual": 2,
     "cli": 2,
     "provenance": 2,
@@ -41,7 +43,9 @@ LEVELS = {
     "evaluation": 8,
     "summary": 8,
     "sample_files": 9,
-    "loop": 9,
+    "rollback": 8,
+    "sheets": 9,
+    "loop": 10,
 }
 PACKAGES = {
     "data": {
@@ -73,7 +77,7 @@ MAY_KNOW = {
     "metrics": {"data", "errors", "pixels"},
 }
 WITHOUT_JAX = ("errors", "pixels", "manifest", "config", "plans")
-WITHOUT_JAX += ("tensorboard", "telemetry", "visual", "cli")
+WITHOUT_JAX += ("tensorboard", "telemetry", "visual", "cli", "watch", "stop")
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 
 

@@ -1,8 +1,11 @@
 """Whole runs in this process: what they leave behind, how they stop and go on."""
 
+import functools
+import json
 import re
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,7 +18,9 @@ import tiny_gan
 import tiny_runs
 from PIL import Image
 
-from sagan_jax import checkpoint, loop, manifest
+from sagan_jax import checkpoint, loop, manifest, sheets, stop, watch
+from sagan_jax import config as config_lib
+from sagan_jax.config import Config
 from sagan_jax.data import pipeline, sources
 from sagan_jax.errors import UserError
 
@@ -52,6 +57,7 @@ def test_a_logged_step_has_what_one_looks_for() -> None:
         *(f"gamma/{name}/attention16" for name in both),
         *("logits/real", "logits/fake", "positive/real", "positive/fake"),
         *("step", "time", "skipped", "images_per_second"),
+        *("collapse_signs", "images_replaced"),
     } == set(line)
 
 
@@ -91,7 +97,7 @@ def test_a_row_of_the_sheet_of_real_images_is_one_class(tmp_path: Path) -> None:
             label = np.int32(index % 4)
             return {"image": np.full((32, 32, 3), 10 * label, np.uint8), "label": label}
 
-    loop._save_real_sheet(tiny_runs.config(), Source(), tmp_path)
+    sheets.save_real(tiny_runs.config(), Source(), tmp_path)
     picture = _pixels(tmp_path / "samples" / "real.png")
     # The centres of 4 rows and 2 columns of 128 pixels each, with gaps of 2.
     assert picture[66::130, 66::130, 0].tolist() == [[10 * i] * 2 for i in range(4)]
@@ -107,7 +113,7 @@ def test_a_class_without_enough_images_leaves_white_places(tmp_path: Path) -> No
         def __getitem__(self, index: int) -> sources.Record:
             return {"image": np.zeros((32, 32, 3), np.uint8), "label": np.int32(2)}
 
-    loop._save_real_sheet(tiny_runs.config(), Source(), tmp_path)
+    sheets.save_real(tiny_runs.config(), Source(), tmp_path)
     picture = _pixels(tmp_path / "samples" / "real.png")
     expected = [[255, 255], [255, 255], [0, 255], [255, 255]]
     assert picture[66::130, 66::130, 0].tolist() == expected
@@ -197,9 +203,9 @@ def test_sigterm_saves_and_says_what_to_type(tmp_path: Path) -> None:
 
 
 def test_a_second_sigint_stops_at_once() -> None:
-    with loop._StopRequest() as stop:
+    with stop.StopRequest() as request:
         signal.raise_signal(signal.SIGINT)
-        assert stop.requested
+        assert request.requested
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 
@@ -228,7 +234,9 @@ def test_a_run_that_was_killed_before_its_scores_gets_them(tmp_path: Path) -> No
 def test_raising_the_number_of_steps_goes_on(tmp_path: Path) -> None:
     workdir = _copy(tiny_runs.whole(), tmp_path)
     run = tiny_runs.train(tiny_runs.config(train__steps=7), workdir)
-    assert run.output.startswith("resumed at step 6\n7 steps done;")
+    assert run.output.startswith(
+        "resumed at step 6\ntrain.steps: 6 before, 7 from step 6 on\n7 steps done;"
+    )
     steps = [line["step"] for line in tiny_runs.read_metrics(workdir)]
     assert steps == [1, 2, 3, 4, 5, 6, 7]
 
@@ -339,6 +347,12 @@ def _poisoned(*args: Any) -> Any:
     return state
 
 
+def _poisoned_once() -> Callable[..., Any]:
+    """Returns a stand-in for checkpoint.restore that poisons the first state."""
+    calls = iter([_poisoned])
+    return lambda *args: next(calls, _restore)(*args)
+
+
 _restore = checkpoint.restore
 
 
@@ -366,6 +380,113 @@ def test_a_run_that_is_not_finite_stops_with_a_sentence_and_saves(
     assert (int(state["step"]), int(state["skipped"])) == (5, 1)
     last = tiny_runs.read_lines(workdir / "metrics.jsonl")[-1]
     assert (last["step"], last["loss/generator"], last["skipped"]) == (5, None, 1.0)
+
+
+def _once(sign: watch.Sign, at: int) -> Callable[[watch.Watch, int], Any]:
+    """Returns a stand-in for Watch.lasting: `sign` the first time that `at` is read."""
+    steps = iter([at])
+
+    def lasting(self: watch.Watch, step: int) -> watch.Sign | None:
+        return sign if step == at and next(steps, 0) else None
+
+    return lasting
+
+
+WON = watch.Sign("won", 4, "step 4: the discriminator has won.")
+
+
+@functools.cache
+def _rolled_back() -> tuple[tiny_runs.Run, Config]:
+    """Returns a run that goes back from step 5 to 2, and its config."""
+    config = tiny_runs.config(train__checkpoint_every=2, train__rollbacks=1)
+    with mock.patch.object(watch.Watch, "lasting", _once(WON, 5)):
+        return tiny_runs.train(config, tiny_runs.folder() / "rolled_back"), config
+
+
+def test_a_collapse_goes_back_to_the_checkpoint_before_it_and_counts_that() -> None:
+    run, _ = _rolled_back()
+    assert "rollback 1: from step 5 to 2, with other draws.\n" in run.output
+    (line,) = tiny_runs.read_lines(run.workdir / "rollbacks.jsonl")
+    assert (line["from"], line["to"], line["sign"], line["since"]) == (5, 2, "won", 4)
+    assert sorted(p.name for p in (run.workdir / "checkpoints").iterdir()) == [
+        "2",
+        "4",
+        "4.left",
+        "6",
+    ]
+    (result,) = tiny_runs.read_lines(run.workdir / "results.jsonl")
+    assert result["rollbacks"] == 1
+    starts = tiny_runs.read_lines(run.workdir / "starts.jsonl")
+    assert [start["step"] for start in starts] == [0, 2]
+
+
+def test_after_a_rollback_each_step_stands_in_the_metrics_once_with_new_draws() -> None:
+    run, _ = _rolled_back()
+    ours, first = (
+        tiny_runs.read_metrics(run.workdir),
+        tiny_runs.read_metrics(tiny_runs.whole().workdir),
+    )
+    assert [line["step"] for line in ours] == [1, 2, 3, 4, 5, 6]
+    assert ours[:2] == first[:2]
+    assert all(a != b for a, b in zip(ours[2:], first[2:], strict=True))
+
+
+def test_a_kill_after_a_rollback_changes_nothing(tmp_path: Path) -> None:
+    run, config = _rolled_back()
+    workdir = _copy(run, tmp_path)
+    for step in ("4", "6"):
+        shutil.rmtree(workdir / "checkpoints" / step)
+    (workdir / "results.jsonl").unlink()
+    tiny_runs.train(config, workdir)
+    assert tiny_runs.read_metrics(workdir) == tiny_runs.read_metrics(run.workdir)
+    tiny_gan.assert_same_bits(
+        tiny_runs.read_state(workdir, 6), tiny_runs.read_state(run.workdir, 6)
+    )
+
+
+def test_without_rollbacks_left_a_collapse_is_only_said(tmp_path: Path) -> None:
+    def won(self: watch.Watch, step: int, scalars: Any) -> list[str]:
+        return ["step 3: the discriminator has won."] if step == 3 else []
+
+    workdir = _copy(tiny_runs.whole(), tmp_path)
+    for step in ("4", "6"):
+        shutil.rmtree(workdir / "checkpoints" / step, ignore_errors=True)
+    with (
+        mock.patch.object(watch.Watch, "lasting", _once(WON, 5)),
+        mock.patch.object(watch.Watch, "read", won),
+    ):
+        run = tiny_runs.train(tiny_runs.config(), workdir)
+    assert "warning: step 3: the discriminator has won. If it stays so" in run.output
+    assert not (workdir / "rollbacks.jsonl").exists()
+
+
+def test_a_step_that_is_not_finite_is_answered_by_a_rollback(tmp_path: Path) -> None:
+    workdir = _copy(tiny_runs.whole(), tmp_path)
+    shutil.rmtree(workdir / "checkpoints" / "6")
+    with mock.patch.object(checkpoint, "restore", _poisoned_once()):
+        run = tiny_runs.train(tiny_runs.config(train__rollbacks=1), workdir)
+    assert "rollback 1: from step 5 to 4, with other draws.\n" in run.output
+    (line,) = tiny_runs.read_lines(workdir / "rollbacks.jsonl")
+    assert line["sentence"] == (
+        "1 of the steps up to 5 were not finite and changed nothing"
+    )
+    assert int(tiny_runs.read_state(workdir, 6)["skipped"]) == 0
+
+
+def test_every_start_is_recorded_with_all_that_it_was_made_with(
+    tmp_path: Path,
+) -> None:
+    workdir = _copy(tiny_runs.whole(), tmp_path)
+    longer = tiny_runs.config(train__steps=7)
+    run = tiny_runs.train(longer, workdir, "MORE")
+    assert "train.steps: 6 before, 7 from step 6 on\n" in run.output
+    first, second = tiny_runs.read_lines(workdir / "starts.jsonl")
+    assert (first["step"], first["command"], first["changes"]) == (0, "COMMAND", {})
+    assert (second["step"], second["command"]) == (6, "MORE")
+    assert second["changes"] == {"train.steps": [6, 7]}
+    assert config_lib.from_json(json.dumps(second["config"])) == longer
+    assert second["packages"]["jax"] == jax.__version__
+    assert second["backend"] == "cpu"
 
 
 def test_a_damaged_image_stops_a_run_with_its_name(tmp_path: Path) -> None:

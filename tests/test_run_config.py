@@ -25,6 +25,16 @@ def test_a_workdir_is_made_with_its_config(tmp_path: Path) -> None:
     assert run_config.read(tmp_path / "a" / "b") == tiny_runs.config()
 
 
+def test_what_changed_since_the_last_start_is_returned(tmp_path: Path) -> None:
+    assert run_config.prepare(tmp_path, tiny_runs.config()) == []
+    config = tiny_runs.config(train__steps=9, evaluation__rows=2, mesh__devices=1)
+    assert run_config.prepare(tmp_path, config) == [
+        ("train.steps", 6, 9),
+        ("evaluation.rows", 4, 2),
+        ("mesh.devices", 2, 1),
+    ]
+
+
 @pytest.mark.parametrize("name", run_config.MAY_CHANGE)
 def test_what_may_change_is_a_field(name: str) -> None:
     assert name in [field for field, _, _ in config_lib.fields_of(Config())]

@@ -117,6 +117,11 @@ def news(source: Source) -> list[str]:
     return tell()
 
 
+def replaced(source: Source) -> int:
+    """Returns how many images failed under way, so that others took their place."""
+    return getattr(source, "replaced", 0)
+
+
 def check_labels(labels: np.ndarray, num_classes: int) -> None:
     """Raises UserError for a label that a model of `num_classes` does not have.
 
