@@ -37,6 +37,15 @@ def decode(file: BinaryIO | str) -> np.ndarray:
         return _to_array(_as_mode(image, _natural_mode(image)))
 
 
+def size(file: BinaryIO | str) -> tuple[int, int]:
+    """Returns (width, height) as the header declares them; raises as `decode` does.
+
+    Before a camera's turning, which may exchange the two.
+    """
+    with _opened(file) as image:
+        return image.size
+
+
 def check(file: BinaryIO) -> None:
     """Raises what `decode` would raise, and for a checksum that it passes over.
 
@@ -78,6 +87,24 @@ def fit(
     returned untouched, bit for bit. `place` is that of `crop_square`.
     """
     return resize(to_channels(crop_square(image, place), channels), resolution)
+
+
+def fit_shorter(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:
+    """Returns the image with a shorter side of `resolution` pixels, none of it cut off.
+
+    But for what is more than four times as long as the rest: its middle is kept. Then
+    `fit` at that resolution only has to choose a square. An image that has this size
+    already is returned untouched.
+    """
+    side = min(image.shape[:2])
+    height, width = (min(length, 4 * side) for length in image.shape[:2])
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    image = to_channels(image[top : top + height, left : left + width], channels)
+    if side == resolution:
+        return image
+    # Halves up, in whole numbers: the same everywhere.
+    size = tuple((2 * n * resolution + side) // (2 * side) for n in (width, height))
+    return _to_array(_to_pillow(image).resize(size, Image.Resampling.BILINEAR))
 
 
 def crop_square(image: np.ndarray, place: float = 0.5) -> np.ndarray:

@@ -1,0 +1,117 @@
+"""What this machine can train on, asked of the system, since jax is not started yet.
+
+All numbers are totals. What is free changes from hour to hour, and a choice that
+follows from it would not be the same when a run is taken up again.
+"""
+
+import importlib.metadata
+import os
+import pathlib
+import shutil
+import subprocess
+from typing import NamedTuple
+
+GIB = 2**30
+ASSUMED = 8 * GIB
+"""Memory of a device that does not say what it has."""
+
+CGROUP_LIMITS = (
+    pathlib.Path("/sys/fs/cgroup/memory.max"),
+    pathlib.Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+"""Where Linux says what a container may have; the first is that of cgroups v2."""
+
+
+class Machine(NamedTuple):
+    """The devices that jax will take.
+
+    Attributes:
+      kind: 'gpu' or 'cpu'.
+      memory: bytes of each device; of GPUs that differ, the smallest.
+      devices: how many.
+      cores: of the CPU.
+      remark: what a person should know about how this was found, or ''.
+    """
+
+    kind: str
+    memory: int
+    devices: int = 1
+    cores: int = 1
+    remark: str = ""
+
+
+def this_machine() -> Machine:
+    """Returns the NVIDIA GPUs that jax can use, or else the CPU."""
+    cores = os.cpu_count() or 1
+    memories, remark = _gpu_memories(), ""
+    if memories and not _jax_takes_gpus():
+        memories = []
+        remark = (
+            "there is an NVIDIA GPU that this jax will not use; "
+            "pip install -e '.[cuda]' (and unset JAX_PLATFORMS) to train on it"
+        )
+    if memories:
+        smallest = min(memories)
+        if not smallest:
+            remark = f"the GPU does not say its memory: {ASSUMED // GIB} GiB assumed"
+        return Machine("gpu", smallest or ASSUMED, len(memories), cores, remark)
+    memory = _physical_memory()
+    if not memory:
+        remark = f"the system does not say its memory: {ASSUMED // GIB} GiB assumed"
+    return Machine("cpu", memory or ASSUMED, 1, cores, remark)
+
+
+def _gpu_memories() -> list[int]:
+    """Returns the bytes of each visible GPU, 0 where it does not say."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    try:
+        answer = subprocess.run(
+            [program, "--query-gpu=memory.total", "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []  # a driver without a GPU
+    lines = [line.strip() for line in answer.splitlines() if line.strip()]
+    found = [int(line) * 2**20 if line.isdecimal() else 0 for line in lines]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return found if visible is None else _visible(found, visible)
+
+
+def _visible(found: list[int], visible: str) -> list[int]:
+    """Returns those that CUDA shows: up to the first name that is none."""
+    shown = []
+    for name in map(str.strip, visible.split(",")):
+        if name.isdecimal() and int(name) < len(found):
+            shown.append(found[int(name)])
+        elif found and name.startswith(("GPU-", "MIG-")):
+            shown.append(min(found))  # which one it is was not asked
+        else:
+            break
+    return shown
+
+
+def _jax_takes_gpus() -> bool:
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    if platforms and not {"cuda", "gpu"} & set(platforms.split(",")):
+        return False
+    plugins = importlib.metadata.entry_points(group="jax_plugins")
+    return any("cuda" in plugin.name for plugin in plugins)
+
+
+def _physical_memory() -> int:
+    """Returns what there is, or what a container may have of it; 0: not known."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0  # such as on Windows
+    for path in CGROUP_LIMITS:
+        try:
+            total = min(total, int(path.read_text("ascii")))
+        except (OSError, ValueError):
+            continue  # there is no such file, or it says 'max'
+    return max(0, total)
