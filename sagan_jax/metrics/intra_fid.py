@@ -83,9 +83,7 @@ def intra_frechet_distance(
     for label in chosen:
         _check_class(label, reals, fakes)
     found = {
-        label: _class_distance(
-            real_rows, reals[label], fake_rows, fakes[label], _draw(seed, label)
-        )
+        label: _class_distance(real_rows, reals[label], fake_rows, fakes[label], seed)
         for label in chosen
     }
     mean, floor, matched = (
@@ -100,8 +98,9 @@ def _class_distance(
     of_real: NDArray[np.intp],
     fake: Rows,
     of_fake: NDArray[np.intp],
-    draw: np.random.Generator,
+    seed: int,
 ) -> ClassDistance:
+    draw = np.random.default_rng(seed)
     half = min(len(of_real) // 2, len(of_fake))
     reals, fakes = draw.permutation(of_real), draw.permutation(of_fake)
     one = real[reals[:half]]
@@ -113,11 +112,6 @@ def _class_distance(
         matched=frechet_distance(one, fake[fakes[:half]]),
         half_count=half,
     )
-
-
-def _draw(seed: int, label: int) -> np.random.Generator:
-    # The sign apart, since a seed has none.
-    return np.random.default_rng([seed, int(label < 0), abs(label)])
 
 
 def _rows_by_class(

@@ -63,6 +63,12 @@ def test_a_set_is_at_no_distance_from_itself(n, form):
     assert abs(frechet_distance(rows, rows)) < 1e-11
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_what_rounding_leaves_is_not_hidden(form):
+    sets = [FORMS[form](normal(seed, 500, 32)) for seed in range(30)]
+    assert min(frechet_distance(rows, rows) for rows in sets) < 0
+
+
 @pytest.mark.parametrize("n", [20, 500])
 def test_a_shift_counts_with_its_squared_length(n):
     rows, shift = normal(1, n, 32), normal(2, 1, 32)[0]

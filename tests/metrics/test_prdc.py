@@ -66,6 +66,14 @@ def test_a_set_lies_within_itself_and_ties_are_no_part_of_density(k):
     assert all_four(real, fake[order], k) == (1, 1, 1, 1)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_distances_that_rounding_alone_tells_apart_are_ties(seed):
+    # The corners of a simplex, turned: each is as far from any other.
+    turn, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((60, 60)))
+    real, fake = turn[:30], turn[30:]
+    assert all_four(real, fake, 3) == (1, 1, 0, 0)
+
+
 def test_images_repeated_without_end_are_ties_too():
     point = np.random.default_rng(0).standard_normal((1, 40)).astype(np.float32)
     same = np.repeat(100 * point, 10, axis=0)
@@ -114,7 +122,7 @@ def test_samples_of_one_distribution_have_density_one():
 
 def test_far_from_the_origin_the_same_is_measured():
     real, fake = golden_features.features("C")
-    moved = real + 1000, fake + 1000  # where they hold 13 digits after the point
+    moved = real + 1e5, fake + 1e5  # where float64 holds 1e-11, their squares 1e-3
     assert all_four(*moved, 5) == all_four(real, fake, 5)
 
 
