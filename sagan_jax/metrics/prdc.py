@@ -90,18 +90,27 @@ def _squared_radii(rows: Rows, centre: Doubles, k: int) -> Doubles:
     """Returns the squared distance [N] of each row's k-th neighbour."""
     # The row itself is the nearest, at 0.
     nearest = np.full((len(rows), k + 1), np.inf)
-    for i, _, squared, _ in _distances(rows, rows, centre):
-        both = np.concatenate([nearest[i], squared], axis=1)
-        nearest[i] = np.partition(both, k, axis=1)[:, : k + 1]
+
+    def update(part: slice, squared: Doubles) -> None:
+        both = np.concatenate([nearest[part], squared], axis=1)
+        nearest[part] = np.partition(both, k, axis=1)[:, : k + 1]
+
+    for i, j, squared, _ in _distances(rows, rows, centre, skip_lower=True):
+        update(i, squared)
+        if j != i:
+            update(j, squared.T)
     return nearest[:, k]
 
 
 def _distances(
-    a: Rows, b: Rows, centre: Doubles
+    a: Rows, b: Rows, centre: Doubles, *, skip_lower: bool = False
 ) -> Iterator[tuple[slice, slice, Doubles, Doubles]]:
-    """Returns squared distances block by block, and how far rounding may move each."""
+    """Returns squared distances block by block, and how far rounding may move each.
+
+    Blocks below the diagonal are left out if asked for: with a = b they say the same.
+    """
     for i, x, x_norms in _centred(a, centre):
-        for j, y, y_norms in _centred(b, centre):
+        for j, y, y_norms in _centred(b, centre, i.start if skip_lower else 0):
             norms: NDArray[np.float64] = x_norms[:, None] + y_norms
             squared = x @ y.T
             squared *= -2
@@ -110,9 +119,11 @@ def _distances(
             yield i, j, np.maximum(squared, 0, out=squared), norms
 
 
-def _centred(rows: Rows, centre: Doubles) -> Iterator[tuple[slice, Doubles, Doubles]]:
-    start = 0
-    for block in samples.blocks(rows):
+def _centred(
+    rows: Rows, centre: Doubles, start: int = 0
+) -> Iterator[tuple[slice, Doubles, Doubles]]:
+    """Returns places, centred rows and their squared norms, from row `start` on."""
+    for block in samples.blocks(rows[start:]):
         block -= centre
         part = slice(start, start + len(block))
         yield part, block, np.einsum("nd,nd->n", block, block)
