@@ -112,7 +112,16 @@ class EvaluationConfig:
     statistics: str = "running"  # or standing
     standing_batches: int = 16
     standing_batch_size: int = 64
-    num_samples: int = 1000  # scored at the end of a run on synthetic data
+    metrics: str = ""  # such as fid,kid; '': agreement if synthetic, else the usual
+    protocol: str = "torch-fidelity"  # how they are measured; see metrics/protocols.py
+    tap: str = ""  # of the network; '': the last that the weights cover, at most 2048
+    weights: str = ""  # of the network, a file; '': from the cache, or downloaded
+    reference: str = ""  # a folder or .zip to compare with; '': the training images
+    reference_samples: int = 0  # real images, at most; 0: all
+    num_samples: int = 1000  # generated images that are scored
+    every: int = 0  # steps between scores while training; 0: none
+    every_samples: int = 5000  # generated images for these
+    seeds: int = 1  # scores are repeated with seed, seed + 1, ...
     batch_size: int = 64
     seed: int = 1234
     truncation: float = 0.0  # |z| of every latent stays below; 0: not truncated
@@ -152,7 +161,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "model.class_tables": ("published", "one_plus", "one_plus_spectral"),
     "model.weight_init": ("xavier", "orthogonal"),
     "model.dtype": ("float32", "bfloat16", "float64"),
-    "data.source": ("synthetic", "folder"),
+    "data.source": ("synthetic", "folder", "array_record", "tfds"),
     "data.difficulty": ("full", "easy"),
     "data.distance": ("near", "mid", "far"),
     "optim.schedule": ("constant", "linear"),
@@ -202,7 +211,11 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "train.rollbacks": (0, 1000),
     "evaluation.standing_batches": (1, 10**6),
     "evaluation.standing_batch_size": (2, 2**20),
+    "evaluation.reference_samples": (0, 10**8),
     "evaluation.num_samples": (0, 10**8),
+    "evaluation.every": (0, 2**31 - 1),
+    "evaluation.every_samples": (1, 10**8),
+    "evaluation.seeds": (1, 1000),
     "evaluation.batch_size": (1, 2**20),
     "evaluation.seed": (0, 2**32 - 1),
     "evaluation.truncation": (0, 100),
@@ -232,11 +245,8 @@ def validate(config: Config, *, with_data: bool = True) -> None:
                     f"{name}={value!r} is out of range; choose a value from "
                     f"{low:.10g} to {high:.10g}."
                 )
-    if with_data and config.data.source == "folder" and not config.data.path:
-        raise UserError(
-            "data.path='' names no folder; set --config.data.path=DIR to a directory "
-            "with one sub-folder of images for each class."
-        )
+    if with_data:
+        _check_place(config.data)
     if with_data and config.data.source == "synthetic":
         _check_synthetic(config)
     group, size = config.model.batch_norm_group_size, config.train.batch_size
@@ -244,6 +254,24 @@ def validate(config: Config, *, with_data: bool = True) -> None:
         raise UserError(
             f"train.batch_size={size} cannot be split into groups of "
             f"model.batch_norm_group_size={group}; choose a multiple of it."
+        )
+
+
+def _check_place(data: DataConfig) -> None:
+    if data.source == "folder" and not data.path:
+        raise UserError(
+            "data.path='' names no folder; set --config.data.path=DIR to a directory "
+            "with one sub-folder of images for each class."
+        )
+    if data.source == "array_record" and not data.path:
+        raise UserError(
+            "data.path='' names no prepared images; set --config.data.path=DIR to a "
+            "directory that python -m sagan_jax.data.prepare has written."
+        )
+    if data.source == "tfds" and not data.dataset:
+        raise UserError(
+            "data.dataset='' names no data set of tensorflow-datasets; set "
+            "--config.data.dataset=NAME, such as cifar10."
         )
 
 

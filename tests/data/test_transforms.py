@@ -213,3 +213,33 @@ def test_photographs_keep_their_mean_colour_through_every_step(shared):
             transforms.crop_square(photograph).mean((0, 1)),
             atol=1,
         )
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [
+        (40, 60, (16, 24)),
+        (60, 40, (24, 16)),
+        (30, 31, (16, 17)),  # 16.53, rounded
+        (16, 50, (16, 50)),
+        (8, 12, (16, 24)),
+        (10, 400, (16, 64)),  # at most four times as long
+    ],
+)
+def test_the_shorter_side_is_fitted_and_the_longer_one_kept(height, width, expected):
+    image = np.full((height, width, 3), 77, np.uint8)
+    fitted = transforms.fit_shorter(image, 16, 3)
+    assert fitted.shape == (*expected, 3)
+    assert np.unique(fitted).tolist() == [77]
+
+
+def test_a_shorter_side_that_fits_passes_bit_for_bit():
+    image = np.random.default_rng(0).integers(0, 256, (16, 40, 3), np.uint8)
+    np.testing.assert_array_equal(transforms.fit_shorter(image, 16, 3), image)
+
+
+def test_the_middle_of_a_very_long_image_is_what_is_kept():
+    image = np.zeros((4, 100, 3), np.uint8)
+    image[:, 42:58] = 200
+    kept = transforms.fit_shorter(image, 4, 3)
+    np.testing.assert_array_equal(kept, np.full((4, 16, 3), 200, np.uint8))

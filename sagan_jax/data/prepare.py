@@ -1,0 +1,223 @@
+"""The command that turns images of any kind into ones that are read fast.
+
+python -m sagan_jax.data.prepare IN OUT --resolution 64
+python -m sagan_jax.data.prepare --verify OUT
+"""
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+
+from sagan_jax.data import histogram, outputs, shards
+from sagan_jax.data.inputs import open_input
+from sagan_jax.data.prepared import Description
+from sagan_jax.data.verification import verify
+from sagan_jax.errors import UserError
+
+_HELP = """\
+Prepare images for training: decode, crop and resize each of them once, and write them
+to files that --config.data.source=array_record reads many times as fast.
+"""
+
+_MORE = """\
+IN is one of
+  a folder, or a .zip, with a sub-folder of images for each class;
+  an LMDB directory of LSUN, such as church_outdoor_train_lmdb, or a directory that
+    holds one for each class (needs: pip install lmdb);
+  tfds:NAME[:SPLIT], a data set of tensorflow-datasets that is prepared as array_record,
+    such as tfds:imagenet2012 or tfds:cifar10:test; the split is train if not given.
+
+The result depends on IN and the settings alone, not on the number of workers. Whatever
+stops the command, the same one goes on: whole files stay. Run again on a directory that
+is complete, it compares the checksums, and makes again what is damaged.
+
+examples
+  python -m sagan_jax.data.prepare photos.zip photos64 --resolution 64
+  python -m sagan_jax.data.prepare tfds:imagenet2012 imagenet128 --resolution 128
+  python -m sagan_jax.data.prepare faces faces128 --resolution 128 --unlabelled
+  python -m sagan_jax.data.prepare --verify photos64
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code; what a user can mend is one sentence and 1."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    try:
+        if arguments.verify:
+            if arguments.images or arguments.out:
+                parser.error("--verify takes no IN and OUT")
+            described = verify(arguments.verify)
+            print(f"{arguments.verify}: whole, {_summary(described)}")
+            return 0
+        if not arguments.out or not arguments.resolution:
+            parser.error("IN, OUT and --resolution are needed, or --verify DIR")
+        _check(arguments)
+        return _prepare(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted; the same command goes on.", file=sys.stderr)
+        return 130
+
+
+_MODULE = "sagan_jax.data.prepare"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {_MODULE}",
+        description=_HELP,
+        epilog=_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("images", nargs="?", metavar="IN", help="see below")
+    parser.add_argument(
+        "out", nargs="?", metavar="OUT", help="a new directory, or one to go on with"
+    )
+    parser.add_argument(
+        "--resolution",
+        type=int,
+        metavar="R",
+        help="pixels of the shorter side; training at fewer is possible, at more not",
+    )
+    parser.add_argument(
+        "--channels",
+        type=int,
+        default=3,
+        choices=(1, 2, 3, 4),
+        help="1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha (default: 3)",
+    )
+    parser.add_argument(
+        "--unlabelled",
+        action="store_true",
+        help="no classes: every image counts, in sub-folders or not",
+    )
+    parser.add_argument(
+        "--crop",
+        default="center",
+        choices=("center", "none"),
+        help="center: keep the central square; none: keep the longer side too, as "
+        "data.random_crop needs (default: center)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        default=len(os.sched_getaffinity(0)),
+        help="processes that decode; 0: this one alone does (default: one for each "
+        "core, here %(default)s)",
+    )
+    parser.add_argument(
+        "--max_unreadable",
+        type=int,
+        metavar="N",
+        default=0,
+        help="images that may be left out, each named, because they cannot be read "
+        "(default: 0)",
+    )
+    parser.add_argument(
+        "--data_dir",
+        default="",
+        metavar="DIR",
+        help="where tensorflow-datasets keeps its data sets, for IN=tfds:NAME "
+        "(default: ~/tensorflow_datasets)",
+    )
+    parser.add_argument(
+        "--verify",
+        metavar="DIR",
+        help="only check prepared images: sizes, hashes, every record, counts",
+    )
+    return parser
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    for name, low, high in (
+        ("resolution", 4, 4096),
+        ("workers", 0, 1024),
+        ("max_unreadable", 0, 10**8),
+    ):
+        value = getattr(arguments, name)
+        if not low <= value <= high:
+            raise UserError(
+                f"--{name}={value} is out of range; choose a value from {low} to "
+                f"{high}."
+            )
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    started = time.monotonic()
+    images = open_input(
+        arguments.images,
+        labelled=not arguments.unlabelled,
+        data_dir=arguments.data_dir,
+    )
+    out = os.path.abspath(os.path.expanduser(arguments.out))
+    wanted = outputs.describe(
+        images,
+        resolution=arguments.resolution,
+        channels=arguments.channels,
+        crop=arguments.crop,
+        command=_command(arguments, out),
+    )
+    with outputs.claimed(out):
+        described = shards.write(
+            images,
+            out,
+            wanted,
+            processes=arguments.workers,
+            max_unreadable=arguments.max_unreadable,
+        )
+    seconds = time.monotonic() - started
+    print(f"{out}: {_summary(described)}, in {seconds:.1f} s")
+    for line in histogram.warnings(described.class_names, described.counts):
+        print(line)
+    print(f"train on it: {_launch(out, described)}")
+    return 0
+
+
+def _command(arguments: argparse.Namespace, out: str) -> str:
+    """Returns the command that goes on, from whatever directory."""
+    images = arguments.images
+    if not images.startswith("tfds:"):
+        images = os.path.abspath(os.path.expanduser(images))
+    words = ["python", "-m", _MODULE, images, out]
+    for name in ("resolution", "channels", "crop", "max_unreadable", "data_dir"):
+        value = getattr(arguments, name)
+        if value != _parser().get_default(name):
+            words += [f"--{name}", str(value)]
+    return shlex.join(words + ["--unlabelled"] * arguments.unlabelled)
+
+
+def _summary(described: Description) -> str:
+    what = histogram.summary(described.class_names, described.counts)
+    files = histogram.plural(len(described.shards), "file")
+    size = outputs.size(sum(shard.bytes for shard in described.shards))
+    left_out = len(described.unreadable)
+    rest = f" ({left_out} could not be read)" if left_out else ""
+    return f"{what}{rest}; {files} of {size}"
+
+
+def _launch(out: str, described: Description) -> str:
+    recipe = "cifar10" if described.resolution <= 48 else "imagenet128"
+    flags = {
+        "data.source": "array_record",
+        "data.path": out,
+        "model.resolution": described.resolution,
+        "model.num_classes": len(described.class_names),
+    }
+    if described.channels != 3:
+        flags["model.channels"] = described.channels
+    words = ["python", "launch.py", "--config", f"experiments/{recipe}.py"]
+    words += [f"--config.{name}={value}" for name, value in flags.items()]
+    return shlex.join(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,366 @@
+"""The array_record source against the folder that its images were prepared from."""
+
+import concurrent.futures
+import dataclasses
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import image_files
+import numpy as np
+import pytest
+from image_files import configure, levels, sentence, write
+
+from sagan_jax.data import pipeline, prepare, prepared, sources
+from sagan_jax.data.array_record import ArrayRecordSource
+from sagan_jax.data.folder import FolderSource
+from sagan_jax.errors import UserError
+
+
+def make(images, out, *options, resolution=8):
+    """Prepares a folder in this process; returns where."""
+    arguments = [str(images), str(out), "--resolution", str(resolution), *options]
+    assert prepare.main([*arguments, "--workers", "0"]) == 0
+    return str(out)
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """Two classes of noise of all sizes, whose records differ in every way."""
+    rng = np.random.default_rng(0)
+    sizes = [(40, 60), (33, 20), (16, 16), (64, 64), (17, 90)]
+    for name in ("a", "b"):
+        for number, size in enumerate(sizes):
+            pixels = rng.integers(0, 256, (*size, 3), np.uint8)
+            write(tmp_path / "photographs" / name / f"{number}.png", pixels)
+    return tmp_path / "photographs"
+
+
+@pytest.fixture
+def ready(folder, tmp_path):
+    """The three classes of the folder, prepared."""
+    return make(folder, tmp_path / "ready")
+
+
+def configured(path, **options):
+    config = configure(path, **options)
+    config.data.source = "array_record"
+    return config
+
+
+def assert_equal(ours, theirs):
+    assert len(ours) == len(theirs)
+    for index in range(len(ours)):
+        for name in ("image", "label"):
+            np.testing.assert_array_equal(ours[index][name], theirs[index][name])
+            assert ours[index][name].dtype == theirs[index][name].dtype
+
+
+# What is read.
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_records_are_those_of_the_folder(photographs, tmp_path, channels):
+    options = ("--channels", str(channels))
+    path = make(photographs, tmp_path / "ready", *options, resolution=16)
+    ours = ArrayRecordSource(path, resolution=16, channels=channels)
+    theirs = FolderSource(str(photographs), resolution=16, channels=channels)
+    assert_equal(ours, theirs)
+    assert (ours.num_classes, ours.class_names) == (2, ("a", "b"))
+
+
+def test_at_fewer_pixels_they_are_made_smaller_by_the_same_filter(folder, tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (16, 16, 3), np.uint8)
+    write(folder / "cat" / "2.png", pixels)
+    path = make(folder, tmp_path / "ready", resolution=16)
+    # An image of 16 pixels is stored as it is, so that both resize the same one.
+    ours = ArrayRecordSource(path, resolution=8)[2]["image"]
+    theirs = FolderSource(str(folder), resolution=8)[2]["image"]
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_without_a_crop_every_square_of_the_longer_side_is_there(tmp_path):
+    pixels = np.random.default_rng(2).integers(0, 256, (8, 20, 3), np.uint8)
+    write(tmp_path / "images" / "only" / "0.png", pixels)
+    path = make(tmp_path / "images", tmp_path / "ready", "--crop", "none")
+    ours = sources.make_source(configured(path, num_classes=1))
+    theirs = FolderSource(str(tmp_path / "images"), resolution=8)
+    assert ours.can_crop
+    places = [0.0, 0.2, 0.5, 0.99]
+    for place in places:
+        np.testing.assert_array_equal(
+            ours.read(0, place)["image"], theirs.read(0, place)["image"]
+        )
+    assert len({ours.read(0, place)["image"].tobytes() for place in places}) == 4
+
+
+def test_labels_count_only_for_a_model_with_classes(ready):
+    source = sources.make_source(configured(ready, num_classes=0))
+    assert (source.num_classes, source.class_names) == (0, ())
+    assert {int(source[index]["label"]) for index in range(6)} == {0}
+
+
+def test_a_start_says_how_many_images_of_each_class_there_are(ready, folder):
+    source = sources.make_source(configured(ready))
+    assert sources.news(source) == [
+        f"data.path='{ready}' holds 6 images of 3 classes: cat 2, dog 2, owl 2, "
+        f"prepared at 8 pixels from {folder}."
+    ]
+    assert sources.news(source) == []
+
+
+def test_numbered_classes_with_a_gap_are_warned_of(tmp_path):
+    for number in (0, 1, 3):
+        image_files.put(tmp_path / "n" / str(number) / "0.png", image_files.DOT)
+    path = make(tmp_path / "n", tmp_path / "ready")
+    _, warning = sources.news(sources.make_source(configured(path)))
+    assert warning == (
+        "warning: the classes are numbered, but 2 is missing; labels follow the sorted "
+        "names, not the numbers."
+    )
+
+
+def test_an_index_beyond_the_end_is_an_error_and_a_negative_one_counts_back(ready):
+    source = ArrayRecordSource(ready, resolution=8)
+    assert len(list(source)) == 6
+    assert levels(source, [-1]) == [21]
+    with pytest.raises(IndexError):
+        source[6]
+
+
+def test_threads_read_what_one_does(ready):
+    source = ArrayRecordSource(ready, resolution=8)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        seen = list(pool.map(lambda i: levels(source, [i % 6])[0], range(600)))
+    assert seen == [0, 1, 10, 11, 20, 21] * 100
+
+
+def test_a_pickle_reads_the_same(ready):
+    source = ArrayRecordSource(ready, resolution=8, labelled=False)
+    again = pickle.loads(pickle.dumps(source))
+    assert_equal(again, source)
+    assert again.num_classes == 0
+
+
+def run(program):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+FORK = """
+import os, sys, threading
+from sagan_jax.data.array_record import ArrayRecordSource
+source = ArrayRecordSource({path!r}, resolution=8)
+if {first}:
+    source[0]
+if os.fork() == 0:
+    def read():
+        try:
+            print([int(source[index]["image"][0, 0, 0]) for index in range(6)])
+        except ValueError as error:
+            print(error)
+        sys.stdout.flush()
+        os._exit(0)
+    threading.Thread(target=read).start()
+    threading.Event().wait()
+print(os.wait()[1])
+"""
+
+
+def test_a_fork_reads_if_its_parent_has_not_read(ready):
+    done = run(FORK.format(path=ready, first=False))
+    assert done.stdout == "[0, 1, 10, 11, 20, 21]\n0\n"
+
+
+def test_a_fork_of_a_process_that_has_read_is_refused_before_it_crashes(ready):
+    # Without the sentence this child ends by SIGSEGV.
+    done = run(FORK.format(path=ready, first=True))
+    assert done.stdout == (
+        "multiprocessing='fork' does not go with array_record, which the parent "
+        "process has used already; start processes by 'spawn', or before the first "
+        "image is read.\n0\n"
+    )
+
+
+def test_neither_jax_nor_tensorflow_is_imported(ready):
+    done = run(
+        "import sys\n"
+        "from sagan_jax.data import prepare\n"
+        "from sagan_jax.data.array_record import ArrayRecordSource\n"
+        f"ArrayRecordSource({ready!r}, resolution=8)[0]\n"
+        "heavy = ('jax', 'tensorflow', 'tensorflow_datasets', 'grain', 'lmdb')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_batches_are_those_of_the_folder(photographs, tmp_path):
+    path = make(photographs, tmp_path / "ready", resolution=16)
+    options = {"batch_size": 4, "seed": 3, "horizontal_flip": True}
+    ours, theirs = (
+        pipeline.batch_dataset(source, **options)
+        for source in (
+            ArrayRecordSource(path, resolution=16),
+            FolderSource(str(photographs), resolution=16),
+        )
+    )
+    for step in range(5):
+        for name in ("image", "label"):
+            np.testing.assert_array_equal(ours[step][name], theirs[step][name])
+
+
+# What cannot be.
+
+
+def test_more_pixels_than_were_prepared_are_refused(ready):
+    assert sentence(configured(ready, resolution=16)) == (
+        "model.resolution=16 is more than the 8 pixels of the images in "
+        f"data.path='{ready}'; prepare them again with --resolution 16, or set "
+        "--config.model.resolution=8."
+    )
+
+
+def test_more_channels_than_were_prepared_are_refused(ready):
+    assert sentence(configured(ready, channels=4)) == (
+        "model.channels=4 is more than the 3 of the images in "
+        f"data.path='{ready}'; prepare them again with --channels 4, or set "
+        "--config.model.channels=3."
+    )
+
+
+def test_another_number_of_classes_names_both(ready):
+    assert sentence(configured(ready, num_classes=10)) == (
+        f"model.num_classes=10, but data.path='{ready}' holds 3 classes (cat, dog, "
+        "owl); set --config.model.num_classes=3."
+    )
+
+
+def test_classes_that_were_not_prepared_are_not_made_up(folder, tmp_path):
+    path = make(folder, tmp_path / "ready", "--unlabelled")
+    assert len(sources.make_source(configured(path, num_classes=0))) == 6
+    assert sentence(configured(path)) == (
+        f"model.num_classes=3, but data.path='{path}' holds images without labels; set "
+        "--config.model.num_classes=0."
+    )
+
+
+def test_a_random_crop_of_squares_names_both_remedies(ready):
+    config = configured(ready)
+    config.data.random_crop = True
+    assert sentence(config) == (
+        "data.random_crop=True has nothing to choose: the images of this "
+        "data.source='array_record' are squares already; prepare them with --crop "
+        "none, or set --config.data.random_crop=False."
+    )
+
+
+def test_prepared_images_are_not_a_folder_of_images(ready):
+    assert sentence(configure(ready)) == (
+        f"data.path='{ready}' holds prepared images; set "
+        "--config.data.source=array_record."
+    )
+
+
+def test_a_path_that_is_not_there_is_named(tmp_path):
+    assert sentence(configured(tmp_path / "gone")) == (
+        f"data.path='{tmp_path}/gone' does not exist; make it by python -m "
+        "sagan_jax.data.prepare IN OUT --resolution R."
+    )
+
+
+def test_a_folder_of_images_is_not_prepared(folder):
+    assert sentence(configured(folder)) == (
+        f"data.path='{folder}' holds no prepared images (description.json is missing); "
+        "make them by python -m sagan_jax.data.prepare IN OUT --resolution R, or, if "
+        "it is a folder or zip of images, set --config.data.source=folder."
+    )
+
+
+def describe(path, **changes):
+    described = dataclasses.replace(prepared.read_description(path), **changes)
+    prepared.write_description(path, described)
+    return described.command
+
+
+def test_half_of_it_is_refused_with_the_command_that_goes_on(ready, folder):
+    command = describe(ready, complete=False, shards=[])
+    assert command == (
+        f"python -m sagan_jax.data.prepare {folder} {ready} --resolution 8"
+    )
+    assert sentence(configured(ready)) == (
+        f"data.path='{ready}' is not finished: 0 of 1 files are there; the command "
+        f"that began it goes on: {command}"
+    )
+
+
+SHARD = "images-00000-of-00001.array_record"
+
+
+def test_a_file_that_is_missing_is_named(ready):
+    command = describe(ready)
+    os.unlink(f"{ready}/{SHARD}")
+    assert sentence(configured(ready)) == (
+        f"data.path: '{ready}/{SHARD}' is not as it was written (No such file or "
+        f"directory); the command that made it makes it again: {command}"
+    )
+
+
+def test_a_file_that_was_cut_short_is_named(ready):
+    command = describe(ready)
+    size = os.path.getsize(f"{ready}/{SHARD}")
+    os.truncate(f"{ready}/{SHARD}", size - 10)
+    assert sentence(configured(ready)) == (
+        f"data.path: '{ready}/{SHARD}' is not as it was written ({size - 10} bytes "
+        f"instead of {size}); the command that made it makes it again: {command}"
+    )
+
+
+def damage(path, old, new):
+    with open(path, "r+b") as file:
+        content = file.read()
+        assert old in content
+        file.seek(0)
+        file.write(content.replace(old, new))
+
+
+def test_a_damaged_record_is_named_when_it_is_read(ready):
+    source = ArrayRecordSource(ready, resolution=8)
+    damage(f"{ready}/{SHARD}", bytes([11] * 100), bytes([12] * 100))
+    assert levels(source, [0]) == [0]
+    with pytest.raises(UserError) as caught:
+        source[3]
+    said = str(caught.value)
+    assert said.startswith(
+        f"data.path: '{ready}/{SHARD}' is damaged at record 3 (Corrupted "
+    )
+    assert said.endswith(
+        f"); see what else is by python -m sagan_jax.data.prepare --verify {ready}."
+    )
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 1}', "7"])
+def test_a_damaged_description_is_named(ready, content):
+    with open(f"{ready}/{prepared.FILE}", "w") as file:
+        file.write(content)
+    said = sentence(configured(ready))
+    assert said.startswith(f"data.path: '{ready}/description.json' is damaged (")
+    assert said.endswith("; prepare the images again into another directory.")
+
+
+def test_a_later_form_is_refused(ready):
+    with open(f"{ready}/{prepared.FILE}") as file:
+        content = json.load(file)
+    with open(f"{ready}/{prepared.FILE}", "w") as file:
+        json.dump(content | {"version": 2, "new": 1}, file)
+    assert sentence(configured(ready)) == (
+        f"data.path='{ready}' was prepared in form 2, and this version reads form 1; "
+        "prepare the images again into another directory."
+    )
