@@ -13,7 +13,7 @@ _FLOAT = 4  # bytes
 
 # Temporary memory of a step as XLA's CPU compiler laid it out at fourteen sizes
 # (docs/custom.md): what all layers leave, not quite twice, and a few copies of the
-# gradients. Chosen to lie above all of them, by 1.1 to 1.5 times.
+# gradients. Chosen to lie above all of them, 1.15 to 1.52 times as high.
 _ACTIVATION_COPIES = 1.75
 _GRADIENT_COPIES = 3
 

@@ -22,13 +22,14 @@ from sagan_jax.machine import GIB, Machine, this_machine
 WIDTHS = (64, 32, 16)
 BATCHES = (64, 32, 16)
 RESOLUTIONS = {"gpu": (128, 64, 32), "cpu": (64, 32)}
-"""The largest come first. 128 px on a CPU is a matter of days, not of an evening."""
+"""The largest come first. 128 px would cost a CPU twice as much a step, of more."""
 
 SHARE = {"gpu": 2 / 3, "cpu": 1 / 2}
 """Of the memory that a step may fill. jax takes three quarters of a GPU's."""
 
 FLOPS_PER_CORE = 45e9
-"""Most that a step may cost on a CPU: what a core does in about a second."""
+MOST_CORES = 16
+"""A step on a CPU may cost what so many cores at most do in about a second."""
 
 FEW_IMAGES = 1000
 LARGE_SIDE = 1024
@@ -63,6 +64,7 @@ def choose(path: str, machine: Machine) -> Choice:
     config = recipe(machine.kind)
     config.name = _name(path)
     config.data.path = os.path.expanduser(path)
+    config.data.max_unreadable = found.images // 100  # each is named at the start
     config.model.num_classes = len(found.class_names)
     if machine.kind == "gpu":
         config.data.threads = max(2, min(16, machine.cores))
@@ -144,8 +146,11 @@ def _set_networks(config: Config, resolution: int, width: int) -> None:
 def _is_borne(config: Config, machine: Machine) -> bool:
     if costs.step_bytes(config, machine.devices) > _budget(machine):
         return False
-    most = FLOPS_PER_CORE * machine.cores
-    return machine.kind == "gpu" or costs.step_flops(config) <= most
+    return machine.kind == "gpu" or costs.step_flops(config) <= _most_flops(machine)
+
+
+def _most_flops(machine: Machine) -> float:
+    return FLOPS_PER_CORE * min(machine.cores, MOST_CORES)
 
 
 def _budget(machine: Machine) -> float:
@@ -231,7 +236,7 @@ def _say_size(config: Config, found: Survey, machine: Machine) -> str:
     batch, flops = config.train.batch_size, costs.step_flops(config)
     line = f"width {config.model.width}, batch {batch}: "
     if machine.kind == "cpu":
-        most = FLOPS_PER_CORE * machine.cores
+        most = _most_flops(machine)
         line += (
             f"a step of {flops / 1e9:,.0f} GFLOP, where {most / 1e9:,.0f} are about a "
             "second here, and "

@@ -7,7 +7,7 @@ from image_files import DOT, encoded, put
 from PIL import Image
 
 from sagan_jax import config as config_lib
-from sagan_jax import costs, fitting
+from sagan_jax import costs, fitting, run_config
 from sagan_jax.config import Config
 from sagan_jax.data.survey import Survey
 from sagan_jax.errors import UserError
@@ -125,7 +125,22 @@ def test_the_same_machine_chooses_the_same(images: pytest.MonkeyPatch) -> None:
 
 def test_a_few_more_images_make_no_other_run(images: pytest.MonkeyPatch) -> None:
     before = _choose(images, BIG_GPU, count=5000).config
-    assert _choose(images, BIG_GPU, count=5100).config == before
+    after = _choose(images, BIG_GPU, count=5100).config
+    changed = config_lib.differences(after, before, ("model", "data", "optim", "train"))
+    assert {name for name, *_ in changed} <= set(run_config.MAY_CHANGE)
+
+
+def test_more_cores_than_counted_make_no_other_run(images: pytest.MonkeyPatch) -> None:
+    few, many = (_choose(images, Machine("cpu", 64 * GIB, 1, n)) for n in (16, 128))
+    assert few.config == many.config
+
+
+@pytest.mark.parametrize(("count", "most"), [(55, 0), (5000, 50)])
+def test_one_in_a_hundred_may_be_unreadable(
+    count: int, most: int, images: pytest.MonkeyPatch
+) -> None:
+    config = _choose(images, LAPTOP, count=count).config
+    assert config.data.max_unreadable == most
 
 
 def test_paths_may_hold_colons_and_a_home(
