@@ -213,6 +213,24 @@ def test_the_folder_source_needs_a_path() -> None:
     config_lib.validate(_config(data__source="folder", data__path="images"))
 
 
+def test_the_array_record_source_needs_a_path() -> None:
+    sentence = (
+        "data.path='' names no prepared images; set --config.data.path=DIR to a "
+        "directory that python -m sagan_jax.data.prepare has written."
+    )
+    _assert_refused(sentence, data__source="array_record")
+    config_lib.validate(_config(data__source="array_record", data__path="ready"))
+
+
+def test_the_tfds_source_needs_a_name() -> None:
+    sentence = (
+        "data.dataset='' names no data set of tensorflow-datasets; set "
+        "--config.data.dataset=NAME, such as cifar10."
+    )
+    _assert_refused(sentence, data__source="tfds")
+    config_lib.validate(_config(data__source="tfds", data__dataset="cifar10"))
+
+
 @pytest.mark.parametrize("count", [0, 4, 6])
 def test_the_synthetic_source_has_so_many_classes(count: int) -> None:
     config_lib.validate(_config(model__num_classes=count))

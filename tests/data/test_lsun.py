@@ -1,0 +1,145 @@
+"""LSUN's LMDB directories: what is found, prepared, and said where nothing can be."""
+
+import sys
+
+import image_files
+import lmdb
+import numpy as np
+import pytest
+from PIL import Image
+
+from sagan_jax.data import lsun, prepare
+from sagan_jax.data.array_record import ArrayRecordSource
+from sagan_jax.errors import UserError
+
+
+def put(path, levels, kind="WEBP"):
+    """Writes an LMDB of images of one level each, under keys that sort backwards."""
+    path.mkdir(parents=True)
+    with (
+        lmdb.open(str(path), map_size=2**20) as environment,
+        environment.begin(write=True) as transaction,
+    ):
+        for number, level in enumerate(levels):
+            image = Image.fromarray(np.full((8, 12, 3), level, np.uint8))
+            content = image_files.encoded(image, kind, lossless=True)
+            transaction.put(b"%02d" % (99 - number), content)
+    return str(path)
+
+
+def make(where, tmp_path, capsys, *options):
+    """Prepares it in this process; returns (exit code, what was said, OUT)."""
+    out = str(tmp_path / "ready")
+    arguments = [str(where), out, "--resolution", "8", "--workers", "0", *options]
+    code = prepare.main(arguments)
+    said = capsys.readouterr().err.splitlines()
+    return code, said[-1] if said else "", out
+
+
+def records(path, **options):
+    source = ArrayRecordSource(path, resolution=8, **options)
+    images = [source[index]["image"] for index in range(len(source))]
+    labels = [int(source[index]["label"]) for index in range(len(source))]
+    assert all(len(np.unique(image)) == 1 for image in images)
+    return [int(image[0, 0, 0]) for image in images], labels, source.class_names
+
+
+def test_one_directory_is_unlabelled_and_in_the_order_of_its_keys(tmp_path, capsys):
+    where = put(tmp_path / "church_outdoor_train_lmdb", [10, 20, 30])
+    code, _, out = make(where, tmp_path, capsys)
+    assert code == 0
+    assert records(out) == ([30, 20, 10], [0, 0, 0], ())
+
+
+def test_several_are_classes_by_their_sorted_names(tmp_path, capsys):
+    put(tmp_path / "lsun" / "tower_train_lmdb", [40], "PNG")
+    put(tmp_path / "lsun" / "bridge_train_lmdb", [10, 20])
+    put(tmp_path / "lsun" / "train", [30])  # a class of objects, without a suffix
+    code, _, out = make(tmp_path / "lsun", tmp_path, capsys)
+    assert code == 0
+    names = ("bridge", "tower", "train")
+    assert records(out) == ([20, 10, 40, 30], [0, 0, 1, 2], names)
+
+
+def test_several_may_be_taken_without_labels(tmp_path, capsys):
+    put(tmp_path / "lsun" / "a_lmdb", [10])
+    put(tmp_path / "lsun" / "b_lmdb", [20])
+    code, _, out = make(tmp_path / "lsun", tmp_path, capsys, "--unlabelled")
+    assert code == 0
+    assert records(out) == ([10, 20], [0, 0], ())
+
+
+def test_other_processes_open_it_for_themselves(tmp_path):
+    where = put(tmp_path / "a_lmdb", range(0, 200, 5))
+    ready = []
+    for workers in ("0", "2"):
+        out = tmp_path / workers
+        arguments = [where, str(out), "--resolution", "8", "--workers", workers]
+        assert prepare.main(arguments) == 0
+        ready.append((out / "images-00000-of-00001.array_record").read_bytes())
+    assert ready[0] == ready[1]
+
+
+def test_training_and_validation_parts_are_not_classes(tmp_path, capsys):
+    put(tmp_path / "lsun" / "tower_train_lmdb", [10])
+    put(tmp_path / "lsun" / "tower_val_lmdb", [20])
+    assert make(tmp_path / "lsun", tmp_path, capsys)[:2] == (
+        1,
+        f"error: IN='{tmp_path}/lsun' holds LMDB directories for training and for "
+        "validation; move the latter elsewhere, or they would be classes of their own.",
+    )
+
+
+def test_a_directory_beside_them_is_not_left_out_silently(tmp_path, capsys):
+    put(tmp_path / "lsun" / "tower_train_lmdb", [10])
+    (tmp_path / "lsun" / "bridge").mkdir()
+    assert make(tmp_path / "lsun", tmp_path, capsys)[:2] == (
+        1,
+        f"error: IN='{tmp_path}/lsun' holds LMDB directories, but 'bridge' has no "
+        "data.mdb; move it elsewhere.",
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"not an LMDB" * 1000])
+def test_a_damaged_file_is_named(tmp_path, capsys, content):
+    image_files.put(tmp_path / "a_lmdb" / "data.mdb", content)
+    code, said, _ = make(tmp_path / "a_lmdb", tmp_path, capsys)
+    assert code == 1
+    assert said.startswith(
+        f"error: IN: '{tmp_path}/a_lmdb/data.mdb' cannot be read as LMDB ("
+    )
+    assert said.endswith("); get it again.")
+
+
+def test_an_empty_one_is_refused(tmp_path, capsys):
+    where = put(tmp_path / "a_lmdb", [])
+    assert make(where, tmp_path, capsys)[:2] == (
+        1,
+        f"error: IN='{where}' is an LMDB directory without images; get it again.",
+    )
+
+
+def test_an_image_that_cannot_be_read_is_named_by_its_key(tmp_path, capsys):
+    where = put(tmp_path / "a_lmdb", [10, 20])
+    with (
+        lmdb.open(where) as environment,
+        environment.begin(write=True) as transaction,
+    ):
+        transaction.put(b"50", b"text")
+    code, said, _ = make(where, tmp_path, capsys)
+    assert code == 1
+    assert said.startswith(
+        f"error: '{where}: a_lmdb, key 50' cannot be read as an image (its format is "
+        "not known); add --max_unreadable N "
+    )
+
+
+def test_the_package_that_is_missing_is_named(tmp_path, monkeypatch):
+    where = put(tmp_path / "a_lmdb", [10])
+    monkeypatch.setitem(sys.modules, "lmdb", None)
+    with pytest.raises(UserError) as caught:
+        list(lsun.Lmdb([where]).keys(0))
+    assert str(caught.value) == (
+        f"IN='{where}' is an LMDB directory, and reading it needs the package lmdb; "
+        "install it: pip install lmdb."
+    )
