@@ -1,5 +1,7 @@
 """The stream of batches as a pure function of (seed, step), against its source."""
 
+import contextlib
+import hashlib
 import itertools
 import os
 import subprocess
@@ -7,10 +9,13 @@ import sys
 import threading
 import time
 
+import image_files
 import numpy as np
 import pytest
 
-from sagan_jax.data import pipeline
+from sagan_jax.data import pipeline, prepare
+from sagan_jax.data.array_record import ArrayRecordSource
+from sagan_jax.data.folder import FolderSource
 from sagan_jax.errors import UserError
 
 LEFT, RIGHT = 7, 9  # levels that tell an image from its mirror image
@@ -225,3 +230,132 @@ next(stream)
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# Everything at once: images with longer sides, flips, crops, and every way to split
+# the work. Hashes, since one wrong bit in 50 batches is enough.
+
+
+@pytest.fixture(scope="module")
+def unequal(tmp_path_factory):
+    """A folder of images whose sides differ, so that crops have something to choose."""
+    rng = np.random.default_rng(0)
+    root = tmp_path_factory.mktemp("unequal")
+    for number in range(23):
+        sides = sorted(rng.integers(8, 20, 2))[:: 1 - 2 * (number % 2)]
+        pixels = rng.integers(0, 256, (*sides, 3), np.uint8)
+        image_files.write(root / "abc"[number % 3] / f"{number:02d}.png", pixels)
+    return str(root)
+
+
+ALL = {"batch_size": 8, "seed": 7, "horizontal_flip": True, "random_crop": True}
+STEPS = 50
+
+
+def digest(batches):
+    """Returns sha256 of the images and labels, in order."""
+    found = hashlib.sha256()
+    for batch in batches:
+        found.update(batch["image"].tobytes())
+        found.update(batch["label"].tobytes())
+    return found.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def expected(unequal):
+    """The digest of 50 batches, each read by index in this thread."""
+    dataset = pipeline.batch_dataset(FolderSource(unequal, resolution=8), **ALL)
+    batches = [dataset[step] for step in range(STEPS)]
+    plain = pipeline.batch_dataset(
+        FolderSource(unequal, resolution=8), batch_size=8, seed=7
+    )
+    assert digest(batches) != digest(plain[step] for step in range(STEPS))
+    return digest(batches)
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+@pytest.mark.parametrize("process_count", [1, 2, 4])
+def test_fifty_batches_are_the_same_by_any_number_of_processes_and_threads(
+    unequal, expected, process_count, threads
+):
+    with contextlib.ExitStack() as stack:
+        streams = [
+            stack.enter_context(
+                pipeline.batches(
+                    FolderSource(unequal, resolution=8),
+                    process_index=index,
+                    process_count=process_count,
+                    threads=threads,
+                    **ALL,
+                )
+            )
+            for index in range(process_count)
+        ]
+        joined = (
+            {
+                name: np.concatenate([part[name] for part in parts])
+                for name in ("image", "label")
+            }
+            for parts in (list(map(next, streams)) for _ in range(STEPS))
+        )
+        assert digest(joined) == expected
+
+
+WORKERS = """
+import hashlib, itertools
+import grain
+from absl import flags
+from sagan_jax.data import pipeline
+from sagan_jax.data.folder import FolderSource
+
+if __name__ == "__main__":
+    flags.FLAGS.mark_as_parsed()
+    source = FolderSource({path!r}, resolution=8)
+    dataset = pipeline.batch_dataset(source, **{options!r})
+    for count in (0, 2):
+        options = grain.MultiprocessingOptions(num_workers=count)
+        batches = iter(dataset.to_iter_dataset().mp_prefetch(options))
+        found = hashlib.sha256()
+        for batch in itertools.islice(batches, {steps}):
+            found.update(batch["image"].tobytes())
+            found.update(batch["label"].tobytes())
+        print(found.hexdigest())
+        batches.close()
+"""
+
+
+def test_fifty_batches_are_the_same_by_grains_worker_processes(
+    unequal, expected, tmp_path
+):
+    script = tmp_path / "workers.py"
+    script.write_text(WORKERS.format(path=unequal, options=ALL, steps=STEPS))
+    done = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.stdout.split() == [expected, expected], done.stderr
+
+
+def test_fifty_batches_are_the_same_from_images_that_were_prepared(tmp_path):
+    # Prepared at the resolution of training, a square that fits is stored as it is, and
+    # so is a longer side; images of other sizes are resized before they are cut, and
+    # not after.
+    rng = np.random.default_rng(1)
+    for number in range(9):
+        pixels = rng.integers(0, 256, (8, 8 + number, 3), np.uint8)
+        image_files.write(tmp_path / "images" / "a" / f"{number}.png", pixels)
+    out = tmp_path / "ready"
+    arguments = [str(tmp_path / "images"), str(out), "--resolution", "8"]
+    assert prepare.main([*arguments, "--crop", "none", "--workers", "0"]) == 0
+    digests = [
+        digest(pipeline.batch_dataset(source, **ALL)[step] for step in range(STEPS))
+        for source in (
+            FolderSource(str(tmp_path / "images"), resolution=8),
+            ArrayRecordSource(str(out), resolution=8),
+        )
+    ]
+    assert digests[0] == digests[1]
