@@ -5,10 +5,11 @@
     python launch.py --config FILE --dry_run
     python launch.py --mode sample --workdir runs/mine --labels 0,1,2
     python launch.py --mode sample --workdir runs/mine --to images --count 1000
+    python launch.py --mode evaluate --workdir runs/mine --step best
 
 Every field of sagan_jax/config.py is a flag: --config.GROUP.FIELD=VALUE. The same
-command goes on with a run that was stopped. A sampled run keeps its own settings, but
-for --evaluation.FIELD=VALUE, such as seed, truncation, ema or statistics.
+command goes on with a run that was stopped. Modes other than train take the run's own
+settings, but for --evaluation.FIELD=VALUE, such as seed, truncation, ema or metrics.
 """
 
 import errno
@@ -34,10 +35,16 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", "", "Directory of the run; default: runs/<name of the config>."
 )
 _MODE = flags.DEFINE_enum(
-    "mode", "train", ["train", "sample"], "What to do with the run."
+    "mode", "train", ["train", "sample", "evaluate"], "What to do with the run."
 )
-_STEP = flags.DEFINE_integer(
-    "step", None, "Checkpoint to sample from; default: the newest.", lower_bound=0
+_STEP = flags.DEFINE_string(
+    "step",
+    "",
+    "Checkpoint to sample or evaluate: its step, and to evaluate also best or all; "
+    "default: the newest.",
+)
+_TRUNCATIONS = flags.DEFINE_list(
+    "truncations", [], "Bounds on |z| to evaluate, each by itself; 0: none."
 )
 _TO = flags.DEFINE_enum(
     "to",
@@ -74,24 +81,15 @@ def main(argv: list[str]) -> None:
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # orbax tells every file at INFO
     config: Config | None = _CONFIG.value if flags.FLAGS["config"].present else None
-    if config is None and not (_MODE.value == "sample" and _WORKDIR.value):
+    if config is None and not (_MODE.value != "train" and _WORKDIR.value):
         raise UserError("--config is missing; try --config experiments/quickstart.py.")
     workdir = Path(_WORKDIR.value or f"runs/{config.name if config else ''}")
     print(f"workdir: {workdir}", flush=True)
-    from sagan_jax import loop, mesh, run_config, sample_files, summary
+    from sagan_jax import loop, mesh, run_config, summary
 
-    if config is None or _MODE.value == "sample":
+    if config is None or _MODE.value != "train":
         mesh.start(run_config.read(workdir))
-        path = sample_files.save(
-            workdir,
-            kind=_TO.value,
-            step=_STEP.value,
-            labels=_classes(_LABELS.value),
-            count=_COUNT.value,
-            out=Path(_OUT.value) if _OUT.value else None,
-            changes=_evaluation_changes(),
-        )
-        print(f"wrote {path}")
+        (_sample if _MODE.value == "sample" else _evaluate)(workdir)
         return
     mesh.start(config)
     if _DRY_RUN.value:
@@ -99,6 +97,50 @@ def main(argv: list[str]) -> None:
         return
     command = shlex.join([Path(sys.executable).name, *sys.argv])
     loop.train(config, workdir, command)
+
+
+def _sample(workdir: Path) -> None:
+    from sagan_jax import sample_files
+
+    path = sample_files.save(
+        workdir,
+        kind=_TO.value,
+        step=_step(_STEP.value),
+        labels=_classes(_LABELS.value),
+        count=_COUNT.value,
+        out=Path(_OUT.value) if _OUT.value else None,
+        changes=_evaluation_changes(),
+    )
+    print(f"wrote {path}")
+
+
+def _evaluate(workdir: Path) -> None:
+    from sagan_jax import results
+
+    lines = results.evaluate(
+        workdir,
+        _STEP.value,
+        changes=_evaluation_changes(),
+        truncations=_bounds(_TRUNCATIONS.value),
+    )
+    print(results.table(lines))
+    print(f"wrote {workdir / results.FILE}")
+
+
+def _step(step: str) -> int | None:
+    if step and not (step.isascii() and step.isdigit()):
+        raise UserError(f"step={step!r} is not a step; give a number.")
+    return int(step) if step else None
+
+
+def _bounds(truncations: list[str]) -> list[float]:
+    try:
+        return [float(bound) for bound in truncations]
+    except ValueError:
+        raise UserError(
+            f"truncations={','.join(truncations)!r} is not a list of numbers; write "
+            "--truncations 0.5,1."
+        ) from None
 
 
 def _evaluation_changes() -> dict[str, Any]:
@@ -126,7 +168,7 @@ def _parse(argv: list[str]) -> list[str]:
     config_flags.DEFINE_config_dataclass(
         "evaluation",
         EvaluationConfig(),
-        "Settings of --mode sample that differ from the run's own.",
+        "Settings of other modes than train that differ from the run's own.",
     )
     # A bare --dry_run needs no value.
     argv = ["--dry_run=shapes" if a.lstrip("-") == "dry_run" else a for a in argv]

@@ -77,13 +77,24 @@ class Manager:
             manifest.write(folder)
 
 
-def open_manager(workdir: Path, config: Config) -> Manager:
+def open_manager(
+    workdir: Path,
+    config: Config,
+    best: Callable[[Path], int | None] = lambda workdir: None,
+) -> Manager:
     """Returns the manager of a workdir's checkpoints; close it by `with`.
 
-    The newest `keep_checkpoints` stay, and every one at a multiple of `keep_every`.
+    The newest `keep_checkpoints` stay, every one at a multiple of `keep_every`, and
+    the best: orbax's own policy of that name would delete the newest.
+
+    Args:
+      workdir: of the run.
+      config: of the run.
+      best: from a workdir to the step that is best at the moment; asked at each save.
     """
     keep: list[Any] = [
         checkpoint_managers.LatestN(config.train.keep_checkpoints),
+        _Best(lambda: best(workdir)),
     ]
     if config.train.keep_every:
         keep.append(checkpoint_managers.EveryNSteps(config.train.keep_every))
@@ -91,6 +102,17 @@ def open_manager(workdir: Path, config: Config) -> Manager:
         preservation_policy=checkpoint_managers.AnyPreservationPolicy(keep)
     )
     return Manager(_root(workdir), options)
+
+
+class _Best:
+    """A policy of orbax that keeps one step."""
+
+    def __init__(self, step: Callable[[], int | None]) -> None:
+        self._step = step
+
+    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
+        best = self._step()
+        return [found.step == best for found in checkpoints]
 
 
 def resume(workdir: Path, like: GanState) -> GanState | None:

@@ -117,6 +117,7 @@ class EvaluationConfig:
     tap: str = ""  # of the network; '': the last that the weights cover, at most 2048
     weights: str = ""  # of the network, a file; '': from the cache, or downloaded
     reference: str = ""  # a folder or .zip to compare with; '': the training images
+    held_out: str = ""  # likewise, for the best checkpoint alone
     reference_samples: int = 0  # real images, at most; 0: all
     num_samples: int = 1000  # generated images that are scored
     every: int = 0  # steps between scores while training; 0: none
@@ -168,6 +169,13 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "train.loss": ("hinge", "non_saturating"),
     "train.order": ("discriminator_first", "generator_first"),
     "evaluation.statistics": ("running", "standing"),
+    "evaluation.protocol": (
+        "torch-fidelity",
+        "pytorch-fid",
+        "official-like",
+        "studio-like",
+        "mmgen-like",
+    ),
 }
 
 # Bounds are inclusive. What only the networks can know (which maps exist at a

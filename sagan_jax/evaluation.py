@@ -108,20 +108,24 @@ def _with_statistics(
 
 
 def score_far_pairs(
-    config: Config, generator: Generator, variables: dict[str, Tree]
+    config: Config,
+    generator: Generator,
+    variables: dict[str, Tree],
+    *,
+    count: int,
+    seed: int,
 ) -> dict[str, Any]:
-    """Returns agreement and class correctness of images of balanced classes.
+    """Returns agreement and class correctness of `count` images of balanced classes.
 
     No classifier and no weights are needed: see metrics.agreement. 'class_correctness'
     is left out where the generator is unconditional.
     """
-    count = config.evaluation.num_samples
     labels = sampling.balanced_labels(count, generator.num_classes)
     batches = sampling.sample(
         generator,
         variables,
         labels,
-        seed=config.evaluation.seed,
+        seed=seed,
         batch_size=config.evaluation.batch_size,
         truncation=config.evaluation.truncation,
     )

@@ -8,9 +8,10 @@ import jax
 
 from sagan_jax import (
     checkpoint,
-    evaluation,
+    curve,
     networks,
     optim,
+    results,
     rollback,
     run_config,
     sheets,
@@ -23,6 +24,7 @@ from sagan_jax.config import Config
 from sagan_jax.data import pipeline, sources
 from sagan_jax.errors import UserError
 from sagan_jax.networks import Discriminator, Generator
+from sagan_jax.scoring import Scorer
 from sagan_jax.state import GanState
 from sagan_jax.stop import StopRequest
 from sagan_jax.train_step import make_train_step
@@ -48,6 +50,7 @@ class _Run(NamedTuple):
     source: sources.Source
     generator: Generator
     discriminator: Discriminator
+    scorer: Scorer | None
 
 
 def train(config: Config, workdir: Path, command: str = "the same command") -> None:
@@ -72,8 +75,11 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
     networks_of_run = networks.build(config.model)
     mesh = mesh_lib.make_mesh(config)
     source = sources.make_source(config)
+    scorer = Scorer(config, source) if config.evaluation.every else None
     changes = run_config.prepare(workdir, config)
-    run = _Run(config, workdir, command, changes, mesh, source, *networks_of_run)
+    run = _Run(
+        config, workdir, command, changes, mesh, source, *networks_of_run, scorer
+    )
     rollbacks = rollback.count(workdir)
     while (collapse := _go_on(run, rollbacks)) is not None:
         print(rollback.go_back(workdir, *collapse))
@@ -94,15 +100,17 @@ def _go_on(run: _Run, rollbacks: int) -> tuple[Sign, int] | None:
     )
     saved = checkpoint.resume(workdir, _placed(jax.eval_shape(create), run.mesh))
     start, steps = (int(saved.step) if saved else 0), config.train.steps
-    if start > steps or (start == steps and _is_scored(config, workdir)):
+    if start > steps or (start == steps and results.is_finished(workdir, config)):
         print(f"{workdir} has all of its {start} steps; raise train.steps to go on.")
         return None
     constrain = mesh_lib.constrain(run.mesh)
     step_fn = mesh_lib.jit_step(make_train_step(*parts, constrain), run.mesh)
     main = jax.process_index() == 0
+    if main:
+        telemetry.drop_after(workdir / curve.FILE, start)
     watch = Watch(telemetry.read_metrics(workdir / "metrics.jsonl", start))
     with (
-        checkpoint.open_manager(workdir, config) as manager,
+        checkpoint.open_manager(workdir, config, _best_step) as manager,
         telemetry.Telemetry(
             workdir / "metrics.jsonl",
             start=start,
@@ -170,15 +178,36 @@ def _go_on(run: _Run, rollbacks: int) -> tuple[Sign, int] | None:
             if main and (step % config.train.sample_every == 0 or step == steps):
                 picture = sheets.save(config, generator, state, workdir)
                 report.show(step, "samples", picture)
-            if step % config.train.checkpoint_every == 0 or last:
+            scored = run.scorer and step % config.evaluation.every == 0
+            if scored:
+                _score(run, state, step, report)
+            if step % config.train.checkpoint_every == 0 or scored or last:
                 manager.save(state)
             if last:
                 break
     if step < steps:
         print(f"stopped and saved at step {step}; go on with: {run.command}")
-    elif main:
-        _finish(config, generator, state, workdir, rollbacks)
+        return None
+    if main:
+        print(f"{steps} steps done; pictures in {workdir / 'samples'}")
+    said = results.finish(workdir, config, rollbacks=rollbacks)
+    if main and said:
+        print(said)
     return None
+
+
+def _score(run: _Run, state: GanState, step: int, report: telemetry.Telemetry) -> None:
+    assert run.scorer is not None
+    variables = sheets.evaluated(run.config, run.generator, state)
+    scores = curve.observe(
+        run.workdir, run.config, run.scorer, run.generator, variables, step
+    )
+    report.also(step, {f"evaluation/{name}": x for name, x in scores.items()})
+
+
+def _best_step(workdir: Path) -> int | None:
+    found = curve.best(workdir)
+    return found["step"] if found else None
 
 
 def _record_start(run: _Run, start: int, report: telemetry.Telemetry) -> None:
@@ -198,51 +227,6 @@ def _placed(shapes: GanState, mesh: jax.sharding.Mesh) -> GanState:
     everywhere = mesh_lib.replicated(mesh)
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes
-    )
-
-
-def _finish(
-    config: Config,
-    generator: Generator,
-    state: GanState,
-    workdir: Path,
-    rollbacks: int,
-) -> None:
-    print(f"{config.train.steps} steps done; pictures in {workdir / 'samples'}")
-    if not _wants_scores(config):
-        return
-    scores = evaluation.score_far_pairs(
-        config, generator, sheets.evaluated(config, generator, state)
-    )
-    telemetry.append_json(
-        workdir / "results.jsonl",
-        {
-            "protocol": f"far_pairs_{config.data.difficulty}_{scores['n']}",
-            "step": config.train.steps,
-            "ema": config.evaluation.ema and bool(config.train.ema_decay),
-            "statistics": config.evaluation.statistics,
-            "seed": config.evaluation.seed,
-            "rollbacks": rollbacks,
-            **scores,
-        },
-    )
-    print(
-        f"far pairs, {scores['n']} images: disagreement S = {scores['score']:.3f} "
-        "(0: the two sides always agree, 1: they know nothing of each other), "
-        f"class correctness = {scores.get('class_correctness', float('nan')):.3f}, "
-        f"missing = {scores['missing']:.3f}, hue coverage = {scores['den']:.2f}"
-    )
-
-
-def _wants_scores(config: Config) -> bool:
-    return config.data.source == "synthetic" and config.evaluation.num_samples > 0
-
-
-def _is_scored(config: Config, workdir: Path) -> bool:
-    """Returns whether nothing is left to do; a kill may come after the last step."""
-    path = workdir / "results.jsonl"
-    return not _wants_scores(config) or (
-        path.exists() and f'"step": {config.train.steps},' in path.read_text("utf-8")
     )
 
 

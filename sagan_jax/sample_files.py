@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -82,6 +83,7 @@ def save(
         seed=settings.seed,
         batch_size=settings.batch_size,
         truncation=settings.truncation,
+        devices=jax.local_devices(),
     )
     facts = {
         "step": step,

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from sagan_jax import pixels
 from sagan_jax.errors import UserError
@@ -80,6 +81,8 @@ def sample(
     seed: int,
     batch_size: int = 64,
     truncation: float = 0.0,
+    start: int = 0,
+    devices: Sequence[jax.Device] = (),
 ) -> Iterator[np.ndarray]:
     """Yields uint8 images [n, H, W, C], batch by batch, one image for each label.
 
@@ -90,19 +93,26 @@ def sample(
       seed: of the latents, in [0, 2**32).
       batch_size: images in a pass; no image depends on it.
       truncation: of the latents; see `latents`.
+      start: index of the first image; another process may make those before.
+      devices: of this process, over which each batch is split; (): the first alone.
 
     Raises:
       UserError: a label that the generator does not have.
     """
     labels = np.asarray(labels, np.int64)
     check_labels(labels, generator.num_classes)
+    devices = devices or jax.local_devices()[:1]
+    batch_size = -(-batch_size // len(devices)) * len(devices)
+    mesh = Mesh(np.asarray(devices), ("images",), axis_types=(AxisType.Auto,))
+    split = NamedSharding(mesh, PartitionSpec("images"))
+    variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
     for begin in range(0, len(labels), batch_size):
         # The last batch is filled up, so that one program serves all.
-        indices = np.arange(begin, begin + batch_size)
-        z = latents(seed, indices, generator, truncation)
+        indices = start + np.arange(begin, begin + batch_size)
+        z = jax.device_put(latents(seed, indices, generator, truncation), split)
         wanted = labels[begin : begin + batch_size]
         filled = np.resize(wanted, batch_size).astype(np.int32)
-        given = filled if generator.num_classes else None
+        given = jax.device_put(filled, split) if generator.num_classes else None
         yield np.asarray(generate(generator, variables, z, given))[: len(wanted)]
 
 

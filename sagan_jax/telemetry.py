@@ -39,7 +39,7 @@ class Telemetry:
         self._enabled = enabled
         if not enabled:
             return
-        _drop_after(path, start)
+        drop_after(path, start)
         self._file = path.open("a", encoding="utf-8")
         self._events = EventFile(events, start=start) if events else None
         self._bar = tqdm(
@@ -75,11 +75,8 @@ class Telemetry:
         """Writes one line, at once, and shows the losses and the speed."""
         if not self._enabled:
             return
-        record = {"step": step, "time": round(time.time(), 3)} | {
-            name: value if math.isfinite(value) else None
-            for name, value in scalars.items()
-        }
-        self._file.write(json.dumps(record) + "\n")
+        record = {"step": step, "time": round(time.time(), 3)} | scalars
+        self._file.write(json.dumps(_finite(record)) + "\n")
         self._file.flush()
         if self._events:
             self._events.scalars(step, scalars)
@@ -88,6 +85,14 @@ class Telemetry:
             f"G {scalars['loss/generator']:.3f} "
             f"{scalars['images_per_second']:.0f} images/s"
         )
+
+    def also(self, step: int, scalars: dict[str, Any]) -> None:
+        """Shows numbers in TensorBoard, and prints them; others are left out."""
+        numbers = {k: v for k, v in scalars.items() if isinstance(v, float)}
+        if self._enabled and self._events:
+            self._events.scalars(step, numbers)
+        words = ", ".join(f"{k.split('/')[-1]} {v:.4g}" for k, v in numbers.items())
+        self.say(f"step {step}: {words}")
 
     def show(self, step: int, name: str, path: Path) -> None:
         """Shows a picture file in TensorBoard, under a name of its series."""
@@ -130,7 +135,8 @@ def read_metrics(path: Path, last: int) -> list[dict[str, Any]]:
     return lines
 
 
-def _drop_after(path: Path, step: int) -> None:
+def drop_after(path: Path, step: int) -> None:
+    """Removes lines beyond `step`: they belong to steps that will be made again."""
     if not path.exists():
         return
     kept = [json.dumps(line) + "\n" for line in read_metrics(path, step)]
@@ -140,6 +146,12 @@ def _drop_after(path: Path, step: int) -> None:
 
 
 def append_json(path: Path, record: dict[str, Any]) -> None:
-    """Appends one JSON line."""
+    """Appends one JSON line; numbers that are not finite become null."""
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+        file.write(json.dumps(_finite(record), allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -48,7 +48,10 @@ LEVELS = {
     "rollback": 8,
     "sheets": 9,
     "sample_files": 9,
-    "loop": 10,
+    "scoring": 9,
+    "curve": 10,
+    "results": 11,
+    "loop": 12,
 }
 PACKAGES = {
     "data": {
@@ -92,7 +95,11 @@ PACKAGES = {
         "features": 2,
         "fid": 2,
         "statistics_files": 2,
+        "class_fidelity": 0,
+        "protocols": 0,
+        "references": 3,
         "intra_fid": 3,
+        "scores": 4,
     },
 }
 # Beyond the levels: what a package may know of the rest.
@@ -134,8 +141,8 @@ def _ours(path: pathlib.Path) -> set[str]:
     names = set()
     for dotted in _imports(ast.parse(path.read_text(encoding="utf-8"))):
         first, *parts = dotted.split(".")
-        if first != "sagan_jax":
-            continue
+        if first != "sagan_jax" or not parts:
+            continue  # the package alone is its version
         depth = 2 if parts[0] in PACKAGES else 1
         names.add(".".join(parts[:depth]))
     return names

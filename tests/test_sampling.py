@@ -93,6 +93,33 @@ def test_truncated_latents_follow_from_seed_and_index_alone(generator: Any) -> N
 # Images.
 
 
+def test_images_are_the_same_on_any_number_of_devices(
+    generator: Any, variables: Any, images: np.ndarray
+) -> None:
+    for count in (2, 8):
+        batches = sampling.sample(
+            generator,
+            variables,
+            LABELS,
+            seed=5,
+            batch_size=8,
+            devices=jax.devices()[:count],
+        )
+        found = np.concatenate(list(batches)).astype(int)
+        # Programs for 8, 4 and 1 images may round a float to another of two levels.
+        np.testing.assert_allclose(found, images, atol=1)
+
+
+def test_another_process_may_make_the_first_images(
+    generator: Any, variables: Any, images: np.ndarray
+) -> None:
+    batches = sampling.sample(
+        generator, variables, LABELS[4:], seed=5, batch_size=8, start=4
+    )
+    found = np.concatenate(list(batches)).astype(int)
+    np.testing.assert_allclose(found, images[4:], atol=1)
+
+
 def test_images_are_those_of_their_latents_and_labels(
     generator: Any, variables: Any, images: np.ndarray
 ) -> None:

@@ -127,6 +127,11 @@ def replaced(source: Source) -> int:
     return getattr(source, "replaced", 0)
 
 
+def identity(source: Source) -> str:
+    """Returns what tells a source's images from all others'; '' if it does not say."""
+    return getattr(source, "identity", "")
+
+
 def check_labels(labels: np.ndarray, num_classes: int) -> None:
     """Raises UserError for a label that a model of `num_classes` does not have.
 
