@@ -64,7 +64,7 @@ class Extractor:
           taps: of state_dict.TAPS.
           pipeline: 'tf', as torch-fidelity and the original FID, or 'pytorch', as
             pytorch-fid.
-          batch_size: at most this many images in a pass; 0: 8 for each CPU, on which
+          batch_size: at most this many images in a pass; 0: 4 for each CPU, on which
             larger ones are slower, and 128 for each accelerator.
           devices: of this process; None: all of them.
 
@@ -79,7 +79,7 @@ class Extractor:
         self.taps = tuple(taps)
         params = state_dict.parameters(weights.arrays, self.taps)
         devices = list(devices or jax.local_devices())
-        each = batch_size or (8 if devices[0].platform == "cpu" else 128) * len(devices)
+        each = batch_size or (4 if devices[0].platform == "cpu" else 128) * len(devices)
         self.batch_size = math.ceil(each / len(devices)) * len(devices)
         self.provenance: dict[str, Any] = {
             "pipeline": pipeline,

@@ -54,7 +54,7 @@ def test_neither_batches_nor_devices_change_features(batch_size, devices):
 
 def test_a_batch_is_a_multiple_of_the_devices():
     assert extractor(3, 8).batch_size == 8
-    assert Extractor(Weights(arrays("64")), ["64"]).batch_size == 8 * 8
+    assert Extractor(Weights(arrays("64")), ["64"]).batch_size == 4 * 8
 
 
 @pytest.mark.parametrize(("pipeline", "prefix"), [("tf", "f64"), ("pytorch", "pf64")])
