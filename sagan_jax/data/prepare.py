@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         "--workers",
         type=int,
         metavar="N",
-        default=len(os.sched_getaffinity(0)),
+        default=_cores(),
         help="processes that decode; 0: this one alone does (default: one for each "
         "core, here %(default)s)",
     )
@@ -135,6 +135,13 @@ def _parser() -> argparse.ArgumentParser:
         help="only check prepared images: sizes, hashes, every record, counts",
     )
     return parser
+
+
+def _cores() -> int:
+    """Returns how many cores this process may use, as far as the system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _check(arguments: argparse.Namespace) -> None:
