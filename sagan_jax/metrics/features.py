@@ -37,12 +37,13 @@ class Extractor:
     """Features at taps of the Inception network, of uint8 images of any size and count.
 
     Images are taken in batches of one shape, the last one filled up, so that the
-    network is compiled once; the resize is once for each size. Batches are split over
-    the devices. Neither changes more than the last bits.
+    network is compiled once; the resize is once for each size. Each device takes
+    `batch_size` of them at a time, by the same program whatever the other devices do:
+    their number changes no feature.
 
     Attributes:
       taps: names of the features returned.
-      batch_size: images in a pass, a multiple of the devices.
+      batch_size: images in a pass, on all devices together.
       provenance: what the features depend on: 'pipeline', 'weights' (their digest),
         'origin' (sha256 of the file they were converted from, or ''), 'taps' and
         'precision'.
@@ -64,8 +65,8 @@ class Extractor:
           taps: of state_dict.TAPS.
           pipeline: 'tf', as torch-fidelity and the original FID, or 'pytorch', as
             pytorch-fid.
-          batch_size: at most this many images in a pass; 0: 4 for each CPU, on which
-            larger ones are slower, and 128 for each accelerator.
+          batch_size: images in a pass on each device; 0: 4 on a CPU, which is slower
+            with many more, and 128 on an accelerator.
           devices: of this process; None: all of them.
 
         Raises:
@@ -79,8 +80,8 @@ class Extractor:
         self.taps = tuple(taps)
         params = state_dict.parameters(weights.arrays, self.taps)
         devices = list(devices or jax.local_devices())
-        each = batch_size or (4 if devices[0].platform == "cpu" else 128) * len(devices)
-        self.batch_size = math.ceil(each / len(devices)) * len(devices)
+        each = batch_size or (4 if devices[0].platform == "cpu" else 128)
+        self.batch_size = each * len(devices)
         self.provenance: dict[str, Any] = {
             "pipeline": pipeline,
             "weights": weights.digest,

@@ -47,13 +47,27 @@ def assert_close(found, expected):
         assert error(found[tap], np.float64(expected[tap])) <= 1e-6, tap
 
 
-@pytest.mark.parametrize(("batch_size", "devices"), [(7, 1), (32, 1), (2, 2), (8, 8)])
-def test_neither_batches_nor_devices_change_features(batch_size, devices):
-    assert_close(extractor(batch_size, devices)(images()), one_by_one())
+@pytest.mark.parametrize("batch_size", [7, 32])
+def test_batches_change_features_by_rounding_alone(batch_size):
+    assert_close(extractor(batch_size)(images()), one_by_one())
 
 
-def test_a_batch_is_a_multiple_of_the_devices():
-    assert extractor(3, 8).batch_size == 8
+@pytest.mark.parametrize("devices", [2, 8])
+def test_the_number_of_devices_changes_no_feature(devices):
+    found = extractor(2, devices)(images())
+    for tap, expected in extractor(2)(images()).items():
+        np.testing.assert_array_equal(found[tap], expected)
+
+
+def test_features_do_not_depend_on_the_other_images_of_a_batch():
+    order = np.random.default_rng(0).permutation(len(images()))
+    found = extractor(2)(images()[order])
+    for tap, expected in extractor(2)(images()).items():
+        np.testing.assert_array_equal(found[tap], expected[order])
+
+
+def test_each_device_takes_a_batch():
+    assert extractor(3, 8).batch_size == 24
     assert Extractor(Weights(arrays("64")), ["64"]).batch_size == 4 * 8
 
 
