@@ -91,7 +91,8 @@ def sample(
       variables: of the generator; see state.generator_variables.
       labels: [N] classes; for an unconditional generator only their number counts.
       seed: of the latents, in [0, 2**32).
-      batch_size: images in a pass; no image depends on it.
+      batch_size: images in a pass on each device; no image depends on it, but for the
+        rounding of floats.
       truncation: of the latents; see `latents`.
       start: index of the first image; another process may make those before.
       devices: of this process, over which each batch is split; (): the first alone.
@@ -102,7 +103,9 @@ def sample(
     labels = np.asarray(labels, np.int64)
     check_labels(labels, generator.num_classes)
     devices = devices or jax.local_devices()[:1]
-    batch_size = -(-batch_size // len(devices)) * len(devices)
+    # Each device has the same to do however many there are, so that an image is the
+    # same to the last bit.
+    batch_size *= len(devices)
     mesh = Mesh(np.asarray(devices), ("images",), axis_types=(AxisType.Auto,))
     split = NamedSharding(mesh, PartitionSpec("images"))
     variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))

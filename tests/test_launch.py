@@ -337,7 +337,8 @@ def test_an_interrupt_ends_at_once_without_a_traceback(tmp_path: Path) -> None:
         ),
         (
             [SMOKE, "--mode=fly"],
-            "flag --mode=fly: value should be one of <train|sample|evaluate>; see --help.",
+            "flag --mode=fly: value should be one of <train|sample|evaluate>; see "
+            "--help.",
         ),
         ([SMOKE, "--bogus=1"], "Unknown command line flag 'bogus'; see --help."),
         ([SMOKE, "extra"], "'extra' is not a flag; see --help."),

@@ -52,6 +52,8 @@ class ArrayRecordSource:
         self._stored_channels = described.channels
         self._names = [shard.name for shard in described.shards]
         self._ends = np.cumsum([shard.records for shard in described.shards])
+        digests = [shard.sha256 for shard in described.shards]
+        self.identity = " ".join([*digests, *self.class_names])
         self._readers: dict[int, Any] = {}
         counts = described.counts if labelled else [len(described)]
         self._news = deque(_notes(path, described, self.class_names, counts))

@@ -1,5 +1,6 @@
 """The folder source: images of any kind and size below a directory or in a .zip."""
 
+import hashlib
 import io
 from collections import deque
 from collections.abc import Iterable
@@ -72,6 +73,7 @@ class FolderSource:
         counts = list(map(len, readable))
         self._names = [name for names in readable for name in names]
         self._labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+        self.identity = _identity(self._names, listing, self.class_names)
         self._replaced: dict[str, object] = {}
         self._news = deque(_unreadable_notes(unreadable))
         self._news += _notes(path, self.class_names, counts, listing.others, trouble)
@@ -136,6 +138,14 @@ class FolderSource:
                     f"({cause}); {self._full(instead)!r} takes its place "
                     f"({self.replaced} replaced so far)."
                 )
+
+
+def _identity(names: list[str], listing: Listing, class_names: tuple[str, ...]) -> str:
+    """Returns a digest of the files as they are now, wherever they lie."""
+    digest = hashlib.sha256("\0".join(class_names).encode())
+    for name in names:
+        digest.update(f"{name}\0{listing.images[name]}\0".encode())
+    return digest.hexdigest()
 
 
 def classes_of(

@@ -74,6 +74,9 @@ class SyntheticSource:
         if num_classes == 0:
             self._labels = np.zeros_like(self._labels)
         self.num_classes = num_classes
+        self.identity = (
+            f"far pairs {num_images} {num_classes} {distance} {difficulty} {seed}"
+        )
         self.class_names = far_pairs.RECIPES[difficulty].shapes[:num_classes]
 
     def __len__(self) -> int:

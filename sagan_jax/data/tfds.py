@@ -118,6 +118,7 @@ class TfdsSource:
         if labelled:
             what += f" of {histogram.plural(self.num_classes, 'class', 'classes')}"
         name = self._pictures.full_name
+        self.identity = f"{name} {split} {self.num_classes}"
         self._news = deque([f"data.dataset={name!r}, split {split!r}, holds {what}."])
 
     def __len__(self) -> int:

@@ -1,0 +1,132 @@
+"""Which numbers come of which metrics, under which names; values are those of each."""
+
+import numpy as np
+import pytest
+
+from sagan_jax.errors import UserError
+from sagan_jax.metrics import (
+    fid,
+    inception_score,
+    intra_fid,
+    kid,
+    prdc,
+    scores,
+)
+from sagan_jax.metrics.protocols import PROTOCOLS, protocol_of
+from sagan_jax.metrics.scores import METRICS, Measured
+from sagan_jax.metrics.statistics import Provenance, Statistics
+
+MADE = Provenance("a", "train", "centre square, 32 px", "tf", "192", "w")
+DEFAULT = protocol_of("torch-fidelity")
+
+
+def measured(seed, n=60, provenance=MADE, shift=0.0, **others):
+    rng = np.random.default_rng(seed)
+    rows = (rng.normal(size=(n, 8)) + shift).astype(np.float32)
+    logits = rng.normal(size=(n, 10)).astype(np.float32)
+    labels = np.arange(n) % 3
+    given = {"logits": logits, "labels": labels} | others
+    return Measured(rows, provenance, **given)
+
+
+REAL, FAKE = measured(0), measured(1, n=50, shift=0.3)
+
+
+def compute(*metrics, real=REAL, fake=FAKE, protocol=DEFAULT, frechet="FID"):
+    return scores.compute(real, fake, metrics, protocol=protocol, frechet=frechet)
+
+
+def test_each_metric_has_the_value_of_its_own_function():
+    found = compute(*METRICS)
+    real, fake = REAL.features, FAKE.features
+    assert found["FID"] == fid.frechet_distance(real, fake)
+    mean, deviation = inception_score.inception_score(FAKE.logits)
+    assert (found["IS"], found["IS_std"]) == (mean, deviation)
+    mean, deviation = kid.kernel_distance(real, fake, subset_size=50)
+    assert (found["KID"], found["KID_std"], found["KID_subset"]) == (
+        mean,
+        deviation,
+        50,
+    )
+    assert (found["precision"], found["recall"]) == prdc.precision_recall(real, fake)
+    assert (found["density"], found["coverage"]) == prdc.density_coverage(real, fake)
+    by_class = intra_fid.intra_frechet_distance(real, REAL.labels, fake, FAKE.labels)
+    assert found["intra-FID"] == by_class.mean
+    assert found["intra-FID_floor"] == by_class.floor
+    assert found["intra-FID_classes"]["2"]["distance"] == by_class.classes[2].distance
+    line = fid.fid_infinity(real, fake, least=5)
+    assert (found["FID_infinity"], found["FID_infinity_from"]) == (line.value, 5)
+
+
+def test_only_what_was_asked_for_is_there():
+    assert list(compute("is")) == ["IS", "IS_std"]
+
+
+def test_numbers_of_another_layer_have_other_names():
+    assert list(compute("fid", "kid", frechet="FD-768")) == [
+        "FD-768",
+        "KD-768",
+        "KD-768_std",
+        "KD-768_subset",
+    ]
+
+
+def test_statistics_are_enough_for_the_distance():
+    real = Statistics.of(REAL.features, MADE)
+    found = compute("fid", real=real)["FID"]
+    np.testing.assert_allclose(found, compute("fid")["FID"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["official-like", "studio-like"])
+def test_a_protocol_decides_how_the_inception_score_is_split(name):
+    protocol = PROTOCOLS[name]
+    expected = inception_score.inception_score(
+        FAKE.logits,
+        splits=protocol.splits,
+        shuffle_seed=protocol.shuffle_seed,
+        ddof=protocol.ddof,
+    )
+    found = compute("is", protocol=protocol)
+    assert (found["IS"], found["IS_std"]) == expected
+    assert expected != inception_score.inception_score(FAKE.logits)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "changes", "sentence"),
+    [
+        (["fit"], {}, "metrics: 'fit' is not known; choose among fid, is, kid"),
+        ([], {}, "metrics: '' is not known"),
+        (["is"], {"fake": measured(1, logits=None)}, "'is' needs the logits"),
+        (
+            ["kid"],
+            {"real": Statistics.of(REAL.features, MADE)},
+            "'kid' needs the features of each real image",
+        ),
+        (
+            ["intra_fid"],
+            {"fake": measured(1, labels=None)},
+            "'intra_fid' needs classes, and the generated images have none",
+        ),
+        (
+            ["fid"],
+            {"fake": measured(1, provenance=Provenance(*"abc", "pytorch", *"ef"))},
+            "pipeline='tf' of the real statistics is not the fake ones' 'pytorch'",
+        ),
+        (
+            ["fid"],
+            {"real": Statistics.of(REAL.features)},
+            "real statistics of unknown provenance cannot be compared",
+        ),
+    ],
+    ids=["unknown", "none", "logits", "statistics", "classes", "pipeline", "unsaid"],
+)
+def test_what_cannot_be_computed_is_refused(metrics, changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        compute(*metrics, **changes)
+
+
+def test_an_unknown_protocol_is_refused_with_those_that_are_known():
+    with pytest.raises(
+        UserError, match="protocol='x' is not known; choose among torch-"
+    ):
+        protocol_of("x")
