@@ -46,6 +46,7 @@ class _Run(NamedTuple):
     workdir: Path
     command: str
     changes: list[run_config.Change]
+    images: str
     mesh: jax.sharding.Mesh
     source: sources.Source
     generator: Generator
@@ -76,9 +77,18 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
     mesh = mesh_lib.make_mesh(config)
     source = sources.make_source(config)
     scorer = Scorer(config, source) if config.evaluation.every else None
-    changes = run_config.prepare(workdir, config)
+    images = sources.digest(source)
+    changes = run_config.prepare(workdir, config, images)
     run = _Run(
-        config, workdir, command, changes, mesh, source, *networks_of_run, scorer
+        config,
+        workdir,
+        command,
+        changes,
+        images,
+        mesh,
+        source,
+        *networks_of_run,
+        scorer,
     )
     rollbacks = rollback.count(workdir)
     while (collapse := _go_on(run, rollbacks)) is not None:
@@ -217,6 +227,7 @@ def _record_start(run: _Run, start: int, report: telemetry.Telemetry) -> None:
         step=start,
         command=run.command,
         changes=run.changes,
+        images=run.images,
     )
     for name, before, now in run.changes:
         report.say(f"{name}: {before!r} before, {now!r} from step {start} on")

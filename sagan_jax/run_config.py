@@ -1,6 +1,7 @@
 """The config of a run on disk, and whether a workdir holds the run asked for."""
 
 import dataclasses
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,20 @@ _IDENTITY = ("model", "data", "optim", "train")
 _GROUPS = ("name", *_IDENTITY, "evaluation", "mesh")
 
 
-def prepare(workdir: Path, config: Config) -> list[Change]:
+def prepare(workdir: Path, config: Config, images: str = "") -> list[Change]:
     """Makes a workdir for `config`, or checks that it holds a run of the same kind.
 
-    Returns what changed since the last start.
+    Returns what changed since the last start; 'images' is among it where the place of
+    the data is the same but what lies there is not.
+
+    Args:
+      workdir: of the run.
+      config: of the run.
+      images: tells the training images from others; '' for not known.
 
     Raises:
-      UserError: it is a file, cannot be written, or holds another run.
+      UserError: it is a file, cannot be written, or holds another run: of another
+        kind, or on other images from another place.
     """
     if workdir.exists() and not workdir.is_dir():
         raise UserError(
@@ -54,6 +62,15 @@ def prepare(workdir: Path, config: Config) -> list[Change]:
         before = read(workdir)
         _check_same_run(workdir, config, before)
         changes = config_lib.differences(before, config, _GROUPS)
+        known = last_images(workdir)
+        if images and known and known != images:
+            if config.data.path != before.data.path:
+                raise UserError(
+                    f"workdir={str(workdir)!r} holds a run on other images (of "
+                    f"data.path={before.data.path!r}); give another --workdir, or its "
+                    "own images."
+                )
+            changes.append(("images", known[:12], images[:12]))
     if jax.process_index():
         return changes  # two writers of one file would take it from each other
     try:
@@ -70,7 +87,13 @@ def prepare(workdir: Path, config: Config) -> list[Change]:
 
 
 def record_start(
-    workdir: Path, config: Config, *, step: int, command: str, changes: list[Change]
+    workdir: Path,
+    config: Config,
+    *,
+    step: int,
+    command: str,
+    changes: list[Change],
+    images: str = "",
 ) -> None:
     """Appends a line to starts.jsonl: all that a run was started with, at which step.
 
@@ -80,6 +103,7 @@ def record_start(
       step: that the run goes on from.
       command: that started it.
       changes: from `prepare`.
+      images: likewise as there.
     """
     telemetry.append_json(
         workdir / STARTS,
@@ -87,11 +111,26 @@ def record_start(
             "time": round(time.time(), 3),
             "step": step,
             "command": command,
+            "images": images,
             "changes": {name: [before, now] for name, before, now in changes},
             **provenance.facts(),
             "config": dataclasses.asdict(config),
         },
     )
+
+
+def last_images(workdir: Path) -> str:
+    """Returns what tells the images of the last recorded start from others, or ''."""
+    path = workdir / STARTS
+    if not path.exists():
+        return ""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for line in reversed(lines):
+        try:
+            return str(json.loads(line).get("images", ""))
+        except (ValueError, AttributeError):
+            continue  # cut short by a kill
+    return ""
 
 
 def _check_same_run(workdir: Path, config: Config, found: Config) -> None:

@@ -225,9 +225,8 @@ class Scorer:
             rows = _gathered(found[self._tap], total)
             return rows, _gathered(np.asarray(labels, np.int32), total)
 
-        key = _digest(
-            sources.identity(self._source), total, self._config.model.resolution
-        )
+        images = sources.digest(self._source)
+        key = _digest(images, total, self._config.model.resolution) if images else ""
         rows, labels = references.remembered(key, provenance, measure)
         classes = labels if self._config.model.num_classes else None
         return Measured(features=rows, provenance=provenance, labels=classes)

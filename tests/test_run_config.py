@@ -35,6 +35,45 @@ def test_what_changed_since_the_last_start_is_returned(tmp_path: Path) -> None:
     ]
 
 
+def _started(workdir: Path, path: str, images: str) -> Config:
+    """Makes a run on images, and returns its config."""
+    config = tiny_runs.config(data__path=path)
+    run_config.prepare(workdir, config, images)
+    run_config.record_start(
+        workdir, config, step=0, command="C", changes=[], images=images
+    )
+    return config
+
+
+def test_images_may_move(tmp_path: Path) -> None:
+    _started(tmp_path, "here", "a")
+    moved = tiny_runs.config(data__path="there")
+    assert run_config.prepare(tmp_path, moved, "a") == [("data.path", "here", "there")]
+
+
+def test_images_that_change_in_their_place_are_told_of(tmp_path: Path) -> None:
+    config = _started(tmp_path, "here", "a")
+    assert run_config.prepare(tmp_path, config, "b") == [("images", "a", "b")]
+
+
+def test_other_images_from_another_place_are_another_run(tmp_path: Path) -> None:
+    _started(tmp_path, "here", "a")
+    other = tiny_runs.config(data__path="there")
+    before = tiny_runs.tree_of(tmp_path)
+    with pytest.raises(
+        UserError, match=r"holds a run on other images \(of data\.path='h"
+    ):
+        run_config.prepare(tmp_path, other, "b")
+    assert tiny_runs.tree_of(tmp_path) == before
+
+
+def test_a_record_cut_short_is_passed_over(tmp_path: Path) -> None:
+    _started(tmp_path, "here", "a")
+    with (tmp_path / "starts.jsonl").open("a") as file:
+        file.write('{"images": "b')
+    assert run_config.last_images(tmp_path) == "a"
+
+
 @pytest.mark.parametrize("name", run_config.MAY_CHANGE)
 def test_what_may_change_is_a_field(name: str) -> None:
     assert name in [field for field, _, _ in config_lib.fields_of(Config())]

@@ -4,6 +4,7 @@ A source knows nothing of epochs, batches or processes; pipeline.py does. To add
 write its class, its entry in `SOURCES`, and its name in `config.CHOICES`.
 """
 
+import hashlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -130,9 +131,10 @@ def replaced(source: Source) -> int:
     return getattr(source, "replaced", 0)
 
 
-def identity(source: Source) -> str:
-    """Returns what tells a source's images from all others'; '' if it does not say."""
-    return getattr(source, "identity", "")
+def digest(source: Source) -> str:
+    """Returns what tells a source's images from all others; '' if it does not say."""
+    identity: str = getattr(source, "identity", "")
+    return hashlib.sha256(identity.encode()).hexdigest() if identity else ""
 
 
 def check_labels(labels: np.ndarray, num_classes: int) -> None:
