@@ -232,6 +232,43 @@ next(stream)
     assert (done.returncode, done.stderr) == (0, "")
 
 
+class Placed(Numbered):
+    """Also shows where its square was cut, in 1/250, below its number."""
+
+    can_crop = True
+
+    def read(self, index, place=0.5):
+        record = self[index]
+        record["image"] = np.concatenate(
+            [record["image"], np.full((1, 2, 1), 250 * place, np.uint8)]
+        )
+        return record
+
+
+def places(batch):
+    return batch["image"][:, 2, 0, 0] / 250
+
+
+def test_squares_are_cut_anywhere_anew_in_each_epoch_and_the_order_stays():
+    options = {"batch_size": 200, "seed": 0, "random_crop": True}
+    dataset = pipeline.batch_dataset(Placed(200), **options)
+    first, second = dataset[0], dataset[1]
+    assert numbers(first) == numbers(element(0, 200, batch_size=200))
+    # Five standard deviations of 200 uniform numbers and of their quarters.
+    assert abs(places(first).mean() - 0.5) < 0.1
+    assert min(np.histogram(places(first), 4, (0, 1))[0]) > 20
+    by_number = [dict(zip(numbers(e), places(e), strict=True)) for e in (first, second)]
+    pairs = [(by_number[0][n], by_number[1][n]) for n in range(200)]
+    assert abs(np.corrcoef(np.transpose(pairs))[0, 1]) < 0.35
+
+
+def test_squares_are_cut_independently_of_flips():
+    options = {"batch_size": 400, "seed": 0, "horizontal_flip": True}
+    batch = pipeline.batch_dataset(Placed(200), random_crop=True, **options)[0]
+    # One seed for both would make the coefficient 0.87; five standard deviations: 0.25.
+    assert abs(np.corrcoef(places(batch), flipped(batch))[0, 1]) < 0.25
+
+
 # Everything at once: images with longer sides, flips, crops, and every way to split
 # the work. Hashes, since one wrong bit in 50 batches is enough.
 

@@ -324,6 +324,15 @@ def test_some_are_left_out_when_that_is_asked_for_and_each_is_named(run, damaged
     )
 
 
+def test_what_was_left_out_is_not_counted_again_when_a_file_is_made_again(run, damaged):
+    options = ("--max_unreadable", len(DAMAGE))
+    run(damaged, *options)
+    before = content_of(run.out)
+    os.unlink(f"{run.out}/{SHARD}")
+    assert run(damaged, *options) == 0
+    assert content_of(run.out) == before
+
+
 def test_images_none_of_which_can_be_read_are_refused(run, tmp_path):
     put(tmp_path / "bad" / "only" / "0.png", b"")
     assert run(tmp_path / "bad", "--max_unreadable", 9) == 1
