@@ -17,6 +17,9 @@ MOST_IN_A_ROW = 100
 """Images that may fail one after the other once the source is made."""
 
 
+_ERRORS = "surrogateescape"  # names of files need not be UTF-8
+
+
 class FolderSource:
     """Image files, cropped and resized to a square when read.
 
@@ -142,9 +145,9 @@ class FolderSource:
 
 def _identity(names: list[str], listing: Listing, class_names: tuple[str, ...]) -> str:
     """Returns a digest of the files as they are now, wherever they lie."""
-    digest = hashlib.sha256("\0".join(class_names).encode())
+    digest = hashlib.sha256("\0".join(class_names).encode(errors=_ERRORS))
     for name in names:
-        digest.update(f"{name}\0{listing.images[name]}\0".encode())
+        digest.update(f"{name}\0{listing.images[name]}\0".encode(errors=_ERRORS))
     return digest.hexdigest()
 
 

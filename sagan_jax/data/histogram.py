@@ -16,6 +16,8 @@ def summary(class_names: Sequence[str], counts: Sequence[int]) -> str:
       counts: of each class; without labels, one number.
     """
     images = plural(sum(counts), "image")
+    # A name that is no UTF-8 could not be printed.
+    class_names = [n.encode(errors="backslashreplace").decode() for n in class_names]
     if not class_names:
         return images
     classes = plural(len(class_names), "class", "classes")

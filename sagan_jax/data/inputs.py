@@ -113,7 +113,9 @@ def _files(path: str, labelled: bool) -> Input:
         classes = folder.classes_of(path, listing, field="IN", unlabelled=unlabelled)
     digest = hashlib.sha256()
     for name in sorted(listing.images):
-        digest.update(f"{name}\0{listing.images[name]}\n".encode(errors="replace"))
+        digest.update(
+            f"{name}\0{listing.images[name]}\n".encode(errors="surrogateescape")
+        )
     return Input(
         origin=path,
         contents=digest.hexdigest(),

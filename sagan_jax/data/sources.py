@@ -133,8 +133,9 @@ def replaced(source: Source) -> int:
 
 def digest(source: Source) -> str:
     """Returns what tells a source's images from all others; '' if it does not say."""
-    identity: str = getattr(source, "identity", "")
-    return hashlib.sha256(identity.encode()).hexdigest() if identity else ""
+    # Names of classes need not be UTF-8.
+    identity = getattr(source, "identity", "").encode(errors="surrogateescape")
+    return hashlib.sha256(identity).hexdigest() if identity else ""
 
 
 def check_labels(labels: np.ndarray, num_classes: int) -> None:

@@ -148,6 +148,19 @@ def test_a_data_set_of_tensorflow_datasets_can_be_prepared(run, tmp_path):
     assert (len(source), source.num_classes) == (11, 0)
 
 
+def test_names_in_any_encoding_can_be_prepared(run, tmp_path):
+    put(tmp_path / "n" / os.fsdecode(b"caf\xe9") / "0.png", image_files.DOT)
+    assert run(tmp_path / "n") == 0
+    assert ": 1 image of 1 class: caf\\udce9 1; " in run.lines[0]
+    config = image_files.configure(run.out, num_classes=1)
+    config.data.source = "array_record"
+    source = sources.make_source(config)
+    assert source.class_names == (os.fsdecode(b"caf\xe9"),)
+    for line in sources.news(source):
+        line.encode()
+    assert len(sources.digest(source)) == 64
+
+
 # Stopped, and gone on with.
 
 
