@@ -197,6 +197,51 @@ def test_samples_become_files_as_asked(story: Story) -> None:
     assert (facts["seed"], facts["ema"], facts["statistics"]) == (7, False, "running")
 
 
+def test_a_run_is_evaluated_by_one_command(story: Story) -> None:
+    argv = ["--mode=evaluate", "--workdir=whole", "--step=80"]
+    argv += ["--evaluation.num_samples=8", "--truncations=0.5,1"]
+    answer = _launch(*argv, cwd=story.folder)
+    assert answer.code == 0, answer.err
+    *_, heads, one, other, wrote = answer.out.splitlines()
+    assert heads.split()[:3] == ["step", "truncation", "score"]
+    assert [row.split()[:2] for row in (one, other)] == [["80", "0.5"], ["80", "1"]]
+    assert wrote == "wrote whole/results.jsonl"
+    lines = (story.folder / "whole" / "results.jsonl").read_text().splitlines()
+    assert [json.loads(line)["truncation"] for line in lines[-2:]] == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (
+            ["--step=best"],
+            "step='best': workdir='whole' has no evaluations; train with "
+            "--config.evaluation.every=STEPS, or give a step.",
+        ),
+        (
+            ["--truncations=a"],
+            "truncations='a' is not a list of numbers; write --truncations 0.5,1.",
+        ),
+        (
+            ["--evaluation.metrics=fit"],
+            "metrics: 'fit' is not known; choose among fid, is, kid, "
+            "precision_recall, density_coverage, intra_fid, fid_infinity.",
+        ),
+        (
+            ["--evaluation.metrics=fid", "--evaluation.weights=none.pth"],
+            "weights='none.pth' does not exist; name a .safetensors or .pth file, or "
+            "none to use the cache directory's.",
+        ),
+    ],
+    ids=["best", "truncations", "metric", "weights"],
+)
+def test_evaluations_that_cannot_be_are_refused(
+    argv: list[str], sentence: str, story: Story
+) -> None:
+    given = ["--mode=evaluate", "--workdir=whole", *argv]
+    assert _refused(*given, cwd=story.folder) == sentence
+
+
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [
