@@ -45,7 +45,11 @@ def write(
     left = sum(map(len, spans))
     outputs.check_space(out, described, left)
     maker = Maker(
-        images.reader, wanted.resolution, wanted.channels, wanted.crop, wanted.labelled
+        images.reader,
+        wanted.resolution,
+        wanted.channels,
+        wanted.crop,
+        len(wanted.class_names),
     )
     keys = (images.keys[index] for span in spans for index in span)
     all_made = workers.make_all(maker, keys, processes)

@@ -38,10 +38,14 @@ class Maker(NamedTuple):
     resolution: int
     channels: int
     crop: str
-    labelled: bool
+    num_classes: int
 
     def make(self, key: Any) -> Made:
-        """Returns the record of one image."""
+        """Returns the record of one image.
+
+        Raises:
+          UserError: a label that is none, as those of test sets can be.
+        """
         try:
             content, label = self.reader.read(key)
             if content.startswith(_PNG):  # checksums that the decoder passes over
@@ -52,7 +56,13 @@ class Maker(NamedTuple):
             return Made(b"", 0, verdicts.cause_of(error))
         fit = transforms.fit if self.crop == "center" else transforms.fit_shorter
         image = fit(image, self.resolution, self.channels)
-        label = label if self.labelled else 0
+        if self.num_classes == 0:
+            label = 0
+        elif not 0 <= label < self.num_classes:
+            raise UserError(
+                f"label={label} of {self.reader.name(key)} is none of "
+                f"{self.num_classes} classes; add --unlabelled."
+            )
         return Made(prepared.encode(image, label), label, "")
 
 

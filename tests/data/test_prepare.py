@@ -161,6 +161,20 @@ def test_names_in_any_encoding_can_be_prepared(run, tmp_path):
     assert len(sources.digest(source)) == 64
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_labels_that_are_not_given_out_name_the_option(run, tmp_path, workers):
+    kind = builders.TinyPictures(data_dir=tmp_path / "t", file_format="array_record")
+    kind.download_and_prepare()
+    where, options = "tfds:tiny_pictures:secret", ("--data_dir", tmp_path / "t")
+    assert run(where, *options, workers=workers) == 1
+    assert run.errors[-1] == (
+        "error: label=-1 of record 0 is none of 3 classes; add --unlabelled."
+    )
+    assert run(where, *options, "--unlabelled", workers=workers) == 0
+    source = ArrayRecordSource(run.out, resolution=8)
+    assert [int(record["label"]) for record in source] == [0, 0]
+
+
 # Stopped, and gone on with.
 
 
