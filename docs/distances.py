@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from sagan_jax.data.folder import FolderSource
-from sagan_jax.metrics import features, fid, intra_fid, weights
+from sagan_jax.metrics import class_fidelity, features, fid, intra_fid, weights
 
 TAPS = ("192", "768")
 FEW, MANY = 5_000, 25_000
@@ -71,6 +71,21 @@ def measured(
     return {tap: np.concatenate([part[tap] for part in parts]) for tap in TAPS}
 
 
+def linear_classifier(
+    rows: np.ndarray, labels: np.ndarray
+) -> class_fidelity.Classifier:
+    """Returns a ridge regression of classes on standardised features."""
+    mean, deviation = rows.mean(axis=0), rows.std(axis=0) + 1e-6
+
+    def design(rows: np.ndarray) -> np.ndarray:
+        return np.hstack([(rows - mean) / deviation, np.ones((len(rows), 1))])
+
+    known = design(rows.astype(np.float64))
+    gram = known.T @ known + len(rows) * 0.1 * np.eye(known.shape[1])
+    weights_of_classes = np.linalg.solve(gram, known.T @ np.eye(10)[labels])
+    return lambda rows: design(rows) @ weights_of_classes
+
+
 def main(train: str, samples: str, weight_file: str, folder: str) -> None:
     """Prints a line of JSON for each comparison."""
     out = Path(folder)
@@ -103,6 +118,15 @@ def main(train: str, samples: str, weight_file: str, folder: str) -> None:
     }
     classes = {"A": labels[0], "run": asked[shown[:FEW]]}
     shuffled = np.random.default_rng(2).permutation(classes["run"])
+    # The classifier takes features for images: those it was made of are at hand.
+    classify = linear_classifier(reference["768"], labels[1])
+    for name, rows, asked_for in (
+        ("A", found["A"], classes["A"]),
+        ("run", found["run"], classes["run"]),
+        ("run, labels shuffled", found["run"], shuffled),
+    ):
+        value = class_fidelity.class_fidelity([rows["768"]], asked_for, classify)
+        tell(set=name, metric="class fidelity", n=FEW, value=value)
     for tap in TAPS:
         for name, rows in found.items():
             value = fid.frechet_distance(reference[tap], rows[tap])

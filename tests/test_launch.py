@@ -358,6 +358,10 @@ def test_an_interrupt_ends_at_once_without_a_traceback(tmp_path: Path) -> None:
             "model.width='2.5' has the wrong type; it takes a whole number.",
         ),
         (
+            [SMOKE, "--config.optim.generator_lr=None"],
+            "optim.generator_lr='None' has the wrong type; it takes a finite number.",
+        ),
+        (
             [SMOKE, "--config.model.attention_resolutions=4.5"],
             "model.attention_resolutions=(4.5,) has the wrong type; it takes a tuple "
             "of integers, such as 16,32.",
@@ -458,6 +462,12 @@ def test_a_wrong_command_is_answered_without_jax(tmp_path: Path) -> None:
             ["--config.data.source=folder", "--config.data.path=nowhere"],
             "data.path='nowhere' does not exist; set --config.data.path=DIR to a "
             "directory of images.",
+        ),
+        (
+            ["--config.data.source=tfds", "--config.data.dataset=imagenet2021"],
+            "data.dataset='imagenet2021': 'imagenet2021' is no name that "
+            "tensorflow-datasets knows; did you mean imagenet2012 or imagenet_v2 or "
+            "imagenet2012_real or imagenette?",
         ),
         (
             ["--config.data.source=folder", "--config.data.path=empty"],
