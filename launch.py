@@ -58,7 +58,7 @@ _LABELS = flags.DEFINE_list(
 _COUNT = flags.DEFINE_integer(
     "count",
     None,
-    "Images to sample; default: evaluation.num_samples.",
+    "Images to sample; default: as many as a sheet has.",
     lower_bound=1,
     upper_bound=2**31,
 )

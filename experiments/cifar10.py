@@ -30,4 +30,6 @@ def get_config(argument: str | None = None) -> Config:
     config.train.steps, config.train.batch_size = 100_000, 64
     config.train.d_steps = 5
     config.train.ema_decay = 0.0
+    config.evaluation.protocol = "mmgen-like"
+    config.evaluation.num_samples = 50_000
     return shrink(config, argument)

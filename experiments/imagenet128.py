@@ -21,4 +21,6 @@ def get_config(argument: str | None = None) -> Config:
     config.optim.beta2 = 0.999  # of the code; the paper is believed to say 0.9
     config.train.order = "generator_first"
     config.train.ema_decay = 0.0
+    config.evaluation.protocol = "official-like"
+    config.evaluation.num_samples = config.evaluation.reference_samples = 50_000
     return shrink(config, argument)

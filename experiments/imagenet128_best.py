@@ -31,4 +31,6 @@ def get_config(argument: str | None = None) -> Config:
     config.model.class_tables = "one_plus"
     config.train.order = "discriminator_first"
     config.train.ema_decay, config.train.ema_start = 0.999, 2000
+    config.evaluation.protocol = "mmgen-like"
+    config.evaluation.reference_samples = 0  # the whole training set
     return shrink(config, argument)

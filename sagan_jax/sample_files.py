@@ -48,7 +48,7 @@ def save(
       step: of the checkpoint; None: the newest that is whole.
       labels: classes; (): on a sheet those of the run's sheets, else all. Images go
         round them: image i has labels[i % len(labels)].
-      count: of images or npz; None: evaluation.num_samples.
+      count: of images or npz; None: as many as a sheet has.
       out: file or directory; None: below the workdir's samples/, named for what it is.
       changes: fields of config.evaluation that differ from the run's own.
 
@@ -73,7 +73,7 @@ def save(
         visual.save_png(evaluation.sheet(run, generator, variables, labels), path)
         return path
     settings = run.evaluation
-    total = settings.num_samples if count is None else count
+    total = settings.rows * settings.columns if count is None else count
     classes = np.asarray(labels or range(max(1, generator.num_classes)), np.int32)
     wanted = np.resize(classes, total)
     images = sampling.sample(

@@ -132,7 +132,7 @@ def test_the_first_images_of_many_are_those_of_few(
 def test_without_labels_count_and_place_all_classes_go_round(
     workdir: pathlib.Path,
 ) -> None:
-    path = sample_files.save(workdir, kind="npz", changes={"num_samples": 6})
+    path = sample_files.save(workdir, kind="npz", changes={"rows": 2, "columns": 3})
     assert path == workdir / "samples" / "sample_00000000_seed1234.npz"
     with np.load(path) as arrays:
         np.testing.assert_array_equal(arrays["labels"], [0, 1, 2, 3, 0, 1])
