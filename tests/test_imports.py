@@ -85,6 +85,9 @@ PACKAGES = {
         "samples": 0,
         "state_dict": 0,
         "torch_file": 0,
+        "host_resize": 1,
+        "image_sets": 1,
+        "report": 1,
         "inception": 1,
         "inception_score": 1,
         "kid": 1,
@@ -100,6 +103,9 @@ PACKAGES = {
         "references": 3,
         "intra_fid": 3,
         "scores": 4,
+        "measurable": 5,
+        "comparison": 6,
+        "evaluate": 7,
     },
 }
 # Beyond the levels: what a package may know of the rest.
@@ -112,6 +118,7 @@ WITHOUT_JAX += ("tensorboard", "telemetry", "visual", "cli", "watch", "stop")
 WITHOUT_JAX += ("machine", "costs", "fitting")
 # In metrics, the way from images to features; the numbers made of them are numpy's.
 WITH_JAX = ("metrics.features", "metrics.inception", "metrics.preprocessing")
+WITH_JAX += ("metrics.comparison",)  # which says on what device it ran
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 
 

@@ -5,7 +5,7 @@ import statistics
 from typing import NamedTuple
 
 from sagan_jax.data import archive as archives
-from sagan_jax.data import folder, transforms, verdicts
+from sagan_jax.data import folder, prepared, transforms, verdicts
 from sagan_jax.errors import UserError
 
 MOST_LOOKED_AT = 64
@@ -39,6 +39,12 @@ def survey(path: str) -> Survey:
     Raises:
       UserError: no directory and no zip, no images, or none of the sample is one.
     """
+    if prepared.is_prepared(path):
+        raise UserError(
+            f"data.path={path!r} holds prepared images, and this looks at the images "
+            "themselves; give their folder, or take another experiment with "
+            "--config.data.source=array_record."
+        )
     archive = archives.open_archive(path)
     listing = archive.list()
     if not listing.images:

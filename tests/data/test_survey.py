@@ -103,3 +103,9 @@ def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     put(tmp_path / "notes.txt", b"none")
     assert " holds no images (.bmp, " in _sentence(tmp_path)
+
+
+def test_prepared_images_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "description.json").write_text("{}")
+    with pytest.raises(UserError, match="holds prepared images, and this looks at the"):
+        survey(str(tmp_path))
