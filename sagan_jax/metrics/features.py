@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from sagan_jax.errors import UserError
-from sagan_jax.metrics import inception, preprocessing, state_dict
+from sagan_jax.metrics import host_resize, inception, preprocessing, state_dict
 from sagan_jax.metrics.npy_file import NpyFile
+from sagan_jax.metrics.preprocessing import Batch
 from sagan_jax.metrics.weights import Weights
 
 A = TypeVar("A", bound="Accumulator")
 Features = dict[str, NDArray[np.float32]]
-FeatureFunction = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[Any]]]
-"""From images to {name: [n, d]}: an Extractor, or anything that can stand in for it."""
+FeatureFunction = Callable[[Any], Mapping[str, NDArray[Any]]]
+"""From a Batch to {name: [n, d]}: an Extractor, or what can stand in for it."""
 
 
 class Accumulator(Protocol):
@@ -37,9 +38,10 @@ class Extractor:
     """Features at taps of the Inception network, of uint8 images of any size and count.
 
     Images are taken in batches of one shape, the last one filled up, so that the
-    network is compiled once; the resize is once for each size. Each device takes
-    `batch_size` of them at a time, by the same program whatever the other devices do:
-    their number changes no feature.
+    network is compiled once; the resize is once for each size, unless a batch is a list
+    of several, which are resized on the host. Each device takes `batch_size` of them at
+    a time, by the same program whatever the other devices do: their number changes no
+    feature.
 
     Attributes:
       taps: names of the features returned.
@@ -63,8 +65,8 @@ class Extractor:
         Args:
           weights: of the network; they may suffice for some taps only.
           taps: of state_dict.TAPS.
-          pipeline: 'tf', as torch-fidelity and the original FID, or 'pytorch', as
-            pytorch-fid.
+          pipeline: 'tf', as torch-fidelity and the original FID; 'pytorch', as
+            pytorch-fid; or, on the host, 'pil_bilinear' or 'pil_bicubic'.
           batch_size: images in a pass on each device; 0: 4 on a CPU, which is slower
             with many more, and 128 on an accelerator.
           devices: of this process; None: all of them.
@@ -72,10 +74,10 @@ class Extractor:
         Raises:
           UserError: an unknown tap or pipeline, or a tap that the weights lack.
         """
-        if pipeline not in preprocessing.PIPELINES:
+        known = (*preprocessing.PIPELINES, *host_resize.PIPELINES)
+        if pipeline not in known:
             raise UserError(
-                f"pipeline={pipeline!r} is not known; choose among "
-                f"{', '.join(preprocessing.PIPELINES)}."
+                f"pipeline={pipeline!r} is not known; choose among {', '.join(known)}."
             )
         self.taps = tuple(taps)
         params = state_dict.parameters(weights.arrays, self.taps)
@@ -94,20 +96,22 @@ class Extractor:
         copied = NamedSharding(mesh, PartitionSpec())
         self._variables = jax.device_put({"params": params}, copied)
         # Two programs: sizes of images differ, and the network takes long to compile.
-        self._prepare = jax.jit(
-            preprocessing.PIPELINES[pipeline], out_shardings=self._split
-        )
+        self._prepare = None
+        if pipeline in preprocessing.PIPELINES:
+            self._prepare = jax.jit(
+                preprocessing.PIPELINES[pipeline], out_shardings=self._split
+            )
         self._network = jax.jit(
             inception.Inception(self.taps).apply, out_shardings=self._split
         )
 
-    def __call__(self, images: NDArray[np.uint8]) -> Features:
-        """Returns {tap: float32 [n, d]} of images uint8 [n, H, W, 3].
+    def __call__(self, images: Batch) -> Features:
+        """Returns {tap: float32 [n, d]} of images uint8 [n, H, W, 3], or of a list.
 
         Raises:
           UserError: images of another kind.
         """
-        images = preprocessing.check_images(images)
+        images = preprocessing.check_batch(images)
         parts: list[Features] = []
         running = None
         for begin in range(0, len(images), self.batch_size):
@@ -122,16 +126,23 @@ class Extractor:
             for tap in self.taps
         }
 
-    def _start(self, images: NDArray[np.uint8]) -> dict[str, jax.Array]:
+    def _start(self, images: Batch) -> dict[str, jax.Array]:
+        if self._prepare is None or isinstance(images, list):
+            pipeline = self.provenance["pipeline"]
+            inputs = self._put(host_resize.prepare(images, pipeline))
+        else:
+            inputs = self._prepare(self._put(images))
+        return self._network(self._variables, inputs)
+
+    def _put(self, images: NDArray[Any]) -> jax.Array:
         missing = self.batch_size - len(images)
         if missing:
             images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
-        prepared = self._prepare(jax.device_put(images, self._split))
-        return self._network(self._variables, prepared)
+        return jax.device_put(images, self._split)
 
 
 def extract(
-    batches: Iterable[NDArray[np.uint8]],
+    batches: Iterable[Batch],
     extractor: FeatureFunction,
     *,
     total: int | None = None,
@@ -141,7 +152,7 @@ def extract(
     """Returns {name: [N, d]}, the features of all images, in their order.
 
     Args:
-      batches: of uint8 images; sizes may differ between batches.
+      batches: of uint8 images [n, H, W, 3], or lists of them in several sizes.
       extractor: from images to features.
       total: take exactly so many images.
       keep: a directory, not there yet, for a file <name>.npy of each; what is returned
@@ -170,7 +181,7 @@ def extract(
 
 
 def accumulate(
-    batches: Iterable[NDArray[np.uint8]],
+    batches: Iterable[Batch],
     extractor: FeatureFunction,
     start: Callable[[str, int], A],
     *,
@@ -220,13 +231,11 @@ class Rows:
         return np.concatenate(self._parts)
 
 
-def _exactly(
-    batches: Iterable[NDArray[np.uint8]], total: int | None
-) -> Iterator[NDArray[np.uint8]]:
+def _exactly(batches: Iterable[Batch], total: int | None) -> Iterator[Batch]:
     """Yields batches until there are `total` images, the last one cut."""
     left = math.inf if total is None else total
     for images in batches:
-        images = preprocessing.check_images(images)
+        images = preprocessing.check_batch(images)
         yield images if len(images) <= left else images[: int(left)]
         left -= len(images)
         if left <= 0:

@@ -2,6 +2,7 @@
 
 Their features differ by percents, so that statistics of one must never meet those of
 the other. Neither smooths before it shrinks an image, unlike jax.image.resize.
+Both take numpy and jax arrays alike and return the kind they were given.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sagan_jax.errors import UserError
+
+Array = Any  # numpy.ndarray or jax.Array
+Batch = NDArray[np.uint8] | list[NDArray[np.uint8]]
+"""Images [N, H, W, 3], or a list of N images [H, W, 3], each of its own size."""
 
 SIDE = 299
 """Pixels per side of the network's inputs."""
@@ -47,7 +52,20 @@ def check_images(images: Any) -> NDArray[np.uint8]:
     return images
 
 
-def tf(images: jax.Array) -> jax.Array:
+def check_batch(images: Batch) -> Batch:
+    """Returns images as they are, if `check_images` lets each size of them pass.
+
+    Raises:
+      UserError: as there.
+    """
+    if not isinstance(images, list) or not images:
+        return check_images(images)
+    for image in images:
+        check_images(np.asarray(image)[None])
+    return images
+
+
+def tf(images: Array) -> Array:
     """Returns [N, 299, 299, 3] in [-1, 0.9921875]: (x - 128) / 128, resized as by TF1.
 
     So do the original FID and IS, and torch-fidelity. Output i is read at i * n / 299:
@@ -56,19 +74,19 @@ def tf(images: jax.Array) -> jax.Array:
     return (resize_tf(images) - 128.0) / 128.0
 
 
-def pytorch(images: jax.Array) -> jax.Array:
+def pytorch(images: Array) -> Array:
     """Returns [N, 299, 299, 3] in [-1, 1], as pytorch-fid makes them.
 
     Output i is read at (i + 0.5) * n / 299 - 0.5, so that the borders coincide.
     """
-    return resize_pytorch(images.astype(jnp.float32) / 255.0) * 2.0 - 1.0
+    return resize_pytorch(images.astype(np.float32) / 255.0) * 2.0 - 1.0
 
 
-PIPELINES: dict[str, Callable[[jax.Array], jax.Array]] = {"tf": tf, "pytorch": pytorch}
+PIPELINES: dict[str, Callable[[Array], Array]] = {"tf": tf, "pytorch": pytorch}
 """By name, which is part of every number that comes of it."""
 
 
-def resize_tf(images: jax.Array) -> jax.Array:
+def resize_tf(images: Array) -> Array:
     """Returns [N, 299, 299, C] float32: bilinear from whole pixels, 299 as it was."""
 
     def positions(length: int) -> NDArray[np.float32]:
@@ -78,7 +96,7 @@ def resize_tf(images: jax.Array) -> jax.Array:
     return _bilinear(images, positions)
 
 
-def resize_pytorch(images: jax.Array) -> jax.Array:
+def resize_pytorch(images: Array) -> Array:
     """Returns [N, 299, 299, C] float32: bilinear, between half-pixel centres."""
 
     def positions(length: int) -> NDArray[np.float32]:
@@ -89,17 +107,16 @@ def resize_pytorch(images: jax.Array) -> jax.Array:
     return _bilinear(images, positions)
 
 
-def _bilinear(
-    images: jax.Array, positions: Callable[[int], NDArray[np.float32]]
-) -> jax.Array:
+def _bilinear(images: Array, positions: Callable[[int], NDArray[np.float32]]) -> Array:
     """Returns images read at positions(length) of their rows and columns."""
-    images = images.astype(jnp.float32)
+    take = jnp.take if isinstance(images, jax.Array) else np.take
+    images = images.astype(np.float32)
     for axis in (2, 1):  # columns first, as TF1 does
         where = positions(images.shape[axis])
         low = np.floor(where).astype(np.int32)
         high = np.minimum(low + 1, images.shape[axis] - 1)
-        share = (where - low).reshape((-1,) + (1,) * (3 - axis))
-        first = jnp.take(images, low, axis=axis)
-        second = jnp.take(images, high, axis=axis)
+        share = (where - low).astype(np.float32).reshape((-1,) + (1,) * (3 - axis))
+        first = take(images, low, axis=axis)
+        second = take(images, high, axis=axis)
         images = first + (second - first) * share[(None,) * (4 - share.ndim)]
     return images

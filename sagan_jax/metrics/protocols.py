@@ -16,7 +16,7 @@ class Protocol:
     """One way of measuring, from uint8 images to numbers."""
 
     name: str
-    pipeline: str  # from uint8 to the network; see preprocessing and pillow_resize
+    pipeline: str  # from uint8 to the network; see preprocessing and host_resize
     logits: str  # the tap that the inception score is taken of
     splits: int
     shuffle_seed: int | None

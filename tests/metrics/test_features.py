@@ -102,7 +102,8 @@ def test_an_unknown_pipeline_is_refused():
     with pytest.raises(UserError) as caught:
         Extractor(Weights(arrays("64")), ["64"], pipeline="clean")
     assert str(caught.value) == (
-        "pipeline='clean' is not known; choose among tf, pytorch."
+        "pipeline='clean' is not known; choose among tf, pytorch, pil_bilinear, "
+        "pil_bicubic."
     )
 
 
