@@ -11,6 +11,7 @@ import pytest
 from sagan_jax import config as config_lib
 from sagan_jax.config import Config
 from sagan_jax.errors import UserError
+from sagan_jax.metrics.protocols import PROTOCOLS
 from sagan_jax.networks import build
 
 
@@ -403,3 +404,7 @@ def test_build_refuses_what_makes_no_network() -> None:
     sentence = "resolution=48 cannot be; choose among 32, 64, 128, 256."
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
         build(_config(model__resolution=48).model)
+
+
+def test_the_protocols_that_may_be_named_are_those_there_are() -> None:
+    assert config_lib.CHOICES["evaluation.protocol"] == tuple(PROTOCOLS)

@@ -13,84 +13,60 @@ from sagan_jax.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """One way of measuring, from uint8 images to numbers."""
+    """One way of measuring, from uint8 images to numbers.
+
+    Attributes:
+      name: of the protocol.
+      pipeline: from uint8 to the network.
+      differs: from the original, in words; '' for nothing that is known.
+      logits: the tap that the inception score is taken of.
+      splits: of the inception score.
+      shuffle_seed: of the order before splitting; None: as they come.
+      ddof: of the deviation over splits.
+      fakes: images that published numbers were made of.
+      statistics: of batch norm, in sampling.
+    """
 
     name: str
-    pipeline: str  # from uint8 to the network; see preprocessing and host_resize
-    logits: str  # the tap that the inception score is taken of
-    splits: int
-    shuffle_seed: int | None
-    ddof: int
-    fakes: int  # images that published numbers were made of
-    reals: str  # in words
-    statistics: str  # of batch norm, in sampling
-    differs: str  # from the original; '' for nothing that is known
+    pipeline: str
+    differs: str = ""
+    logits: str = "logits_unbiased"
+    splits: int = 10
+    shuffle_seed: int | None = None
+    ddof: int = 0
+    fakes: int = 50_000
+    statistics: str = "running"
 
 
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
-        Protocol(
-            name="torch-fidelity",
-            pipeline="tf",
-            logits="logits_unbiased",
-            splits=10,
-            shuffle_seed=2020,
-            ddof=0,
-            fakes=50_000,
-            reals="any",
-            statistics="running",
-            differs="",
-        ),
+        Protocol(name="torch-fidelity", pipeline="tf", shuffle_seed=2020),
         Protocol(
             name="pytorch-fid",
             pipeline="pytorch",
-            logits="logits_unbiased",
-            splits=10,
-            shuffle_seed=None,
-            ddof=0,
-            fakes=50_000,
-            reals="any",
-            statistics="running",
             differs="it has no inception score of its own",
         ),
         Protocol(
             name="official-like",
             pipeline="tf",
-            logits="logits",
-            splits=1,
-            shuffle_seed=None,
-            ddof=0,
-            fakes=50_000,
-            reals="50,000 of the training set",
-            statistics="running",
             differs=(
                 "there images are not rounded to uint8; whether its logits have a bias "
                 "is not settled"
             ),
+            logits="logits",
+            splits=1,
         ),
         Protocol(
             name="studio-like",
             pipeline="pil_bilinear",
-            logits="logits_unbiased",
-            splits=10,
-            shuffle_seed=None,
-            ddof=1,
-            fakes=50_000,
-            reals="the whole training set",
-            statistics="standing",
             differs="there on CIFAR-10 as many fakes as training images are taken",
+            ddof=1,
+            statistics="standing",
         ),
         Protocol(
             name="mmgen-like",
             pipeline="pil_bicubic",
-            logits="logits_unbiased",
-            splits=10,
-            shuffle_seed=None,
-            ddof=0,
-            fakes=50_000,
-            reals="the whole training set",
-            statistics="running",
             differs="there another copy of the network is used",
         ),
     )
