@@ -104,8 +104,9 @@ PACKAGES = {
         "intra_fid": 3,
         "scores": 4,
         "measurable": 5,
-        "comparison": 6,
-        "evaluate": 7,
+        "request": 6,
+        "comparison": 7,
+        "evaluate": 8,
     },
 }
 # Beyond the levels: what a package may know of the rest.

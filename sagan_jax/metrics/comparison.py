@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import sys
 import time
@@ -17,54 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 import sagan_jax
-from sagan_jax.errors import UserError
-from sagan_jax.metrics import (
-    features,
-    image_sets,
-    measurable,
-    protocols,
-    scores,
-    statistics_files,
-)
-from sagan_jax.metrics import weights as weights_lib
+from sagan_jax.metrics import features, scores, statistics_files, weights
 from sagan_jax.metrics.features import Extractor
 from sagan_jax.metrics.image_sets import ImageSet
 from sagan_jax.metrics.preprocessing import Batch
 from sagan_jax.metrics.protocols import Protocol
+from sagan_jax.metrics.request import Plan, Request, name_of, plan
 from sagan_jax.metrics.scores import Measured
-from sagan_jax.metrics.statistics import Provenance, Statistics
+from sagan_jax.metrics.statistics import Statistics
 
 Line = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What is wanted; the defaults are those of the command evaluate.
-
-    Attributes:
-      real: a folder, .zip or .npz of images, or an .npz of statistics.
-      fake: a folder, .zip or .npz of images.
-      metrics: of scores.METRICS, with commas between; '': measurable.USUAL.
-      protocol: of protocols.PROTOCOLS.
-      weights: a file; '': the public ones, see weights.load.
-      tap: the layer; '': the last that the weights cover, at most '2048'.
-      batch_size: images in a pass on each device; 0: see features.Extractor.
-      json: a file that the line is appended to; '': none.
-      save_statistics: an .npz to write, of the real images; '': none.
-      assume_alike: whether statistics that do not say how they were measured are taken
-        as measured like the generated images.
-    """
-
-    real: str
-    fake: str
-    metrics: str = ""
-    protocol: str = "torch-fidelity"
-    weights: str = ""
-    tap: str = ""
-    batch_size: int = 0
-    json: str = ""
-    save_statistics: str = ""
-    assume_alike: bool = False
 
 
 def compare(request: Request, *, progress: bool = True) -> Line:
@@ -75,79 +36,42 @@ def compare(request: Request, *, progress: bool = True) -> Line:
     Raises:
       UserError: a set, a file or an option that cannot be.
     """
-    protocol = protocols.protocol_of(request.protocol)
-    labelled = "intra_fid" in measurable.asked_for(request.metrics)
-    _check(request)
-    real = _open_real(request, labelled)
-    if image_sets.is_statistics(request.fake):
-        raise UserError(
-            f"FAKE={request.fake!r} holds statistics, which only REAL may be; give the "
-            "generated images."
-        )
-    fake = image_sets.open_images(request.fake, "FAKE", labelled=labelled)
-    weights = weights_lib.load(request.weights)
-    tap = measurable.tap_of(request.tap, weights.taps)
-    metrics, left_out = measurable.choose(
-        request.metrics, real, fake, protocol=protocol, taps=weights.taps
-    )
-    names: list[str] = []
-    real_labels = fake_labels = None
-    if labelled and not isinstance(real, Statistics):
-        real_labels, fake_labels, names = measurable.labels_of(
-            real.classes or (), fake.classes or ()
-        )
-    by = Provenance(
-        data_set=Path(request.fake).name,
-        split="",
-        preprocessing="RGB, not cropped, uint8",
-        pipeline=protocol.pipeline,
-        tap=tap,
-        weights=weights.digest,
-    )
-    if isinstance(real, Statistics):
-        real = measurable.as_alike(request.real, real, by, request.assume_alike)
-    taps = [tap] + [protocol.logits] * ("is" in metrics and tap != protocol.logits)
+    planned = plan(request)
+    protocol, made = planned.protocol, planned.made
     extractor = Extractor(
-        weights, taps, pipeline=protocol.pipeline, batch_size=request.batch_size
+        planned.weights,
+        planned.taps,
+        pipeline=protocol.pipeline,
+        batch_size=request.batch_size,
     )
-    reference, real_facts = _reference(
-        request, real, real_labels, extractor, by, progress
-    )
-    rows, fake_pixels = _features("FAKE", fake, extractor, taps, progress)
-    measured = Measured(
-        features=rows[tap],
-        provenance=by,
-        logits=rows.get(protocol.logits) if "is" in metrics else None,
-        labels=fake_labels,
-    )
+    real, real_facts = _real(planned, extractor, progress)
+    fake, fake_facts = _fake(planned, extractor, progress)
     numbers = scores.compute(
-        reference,
-        measured,
-        metrics,
+        real,
+        fake,
+        planned.metrics,
         protocol=protocol,
-        frechet=weights_lib.metric_name(tap, weights),
+        frechet=weights.metric_name(made.tap, planned.weights),
     )
     line = {
         "protocol": protocol.name,
-        "protocol_differs": _differences(protocol, fake.count),
+        "protocol_differs": _differences(protocol, planned.fake.count),
         "time": round(time.time(), 3),
-        "metrics": metrics,
-        "left_out": left_out,
+        "metrics": planned.metrics,
+        "left_out": planned.left_out,
         **real_facts,
-        "fake": request.fake,
-        "fake_images": fake.count,
-        "fake_pixels": fake_pixels,
-        "fake_lossy": fake.lossy,
-        "images": by.preprocessing,
-        "tap": tap,
-        "pipeline": protocol.pipeline,
-        "weights": weights.digest,
-        "weights_origin": weights.origin,
-        "weights_public": weights.is_public,
+        **fake_facts,
+        "images": made.preprocessing,
+        "tap": made.tap,
+        "pipeline": made.pipeline,
+        "weights": made.weights,
+        "weights_origin": planned.weights.origin,
+        "weights_public": planned.weights.is_public,
+        # 'precision' is a score.
         "network_precision": extractor.provenance["precision"],
         "batch_size": extractor.batch_size // jax.local_device_count(),
         **_versions(),
-        **_named(numbers, names),
+        **_named(numbers, planned.class_names),
     }
     if request.json:
         with Path(request.json).expanduser().open("a", encoding="utf-8") as file:
@@ -155,38 +79,24 @@ def compare(request: Request, *, progress: bool = True) -> Line:
     return line
 
 
-def _open_real(request: Request, labelled: bool) -> ImageSet | Statistics:
-    if not image_sets.is_statistics(request.real):
-        return image_sets.open_images(request.real, "REAL", labelled=labelled)
-    if request.save_statistics:
-        raise UserError(
-            f"REAL={request.real!r} holds statistics already; leave --save_statistics "
-            "out."
-        )
-    return statistics_files.load(Path(request.real).expanduser())
-
-
-def _reference(
-    request: Request,
-    real: ImageSet | Statistics,
-    labels: NDArray[np.int64] | None,
-    extractor: Extractor,
-    by: Provenance,
-    progress: bool,
+def _real(
+    planned: Plan, extractor: Extractor, progress: bool
 ) -> tuple[Measured | Statistics, Line]:
-    """Returns the real side, and what a line says of it."""
+    """Returns the reference, and what a line says of it."""
+    request, real, tap = planned.request, planned.real, planned.made.tap
     facts: Line = {"real": request.real}
     if isinstance(real, Statistics):
+        content = Path(request.real).expanduser().read_bytes()
         return real, facts | {
             "real_images": real.n,
-            "real_statistics": _digest(request.real),
-            "real_assumed_alike": request.assume_alike,
+            "real_statistics": hashlib.sha256(content).hexdigest(),
+            "real_assumed_alike": planned.assumed_alike,
         }
-    rows, pixels = _features("REAL", real, extractor, [by.tap], progress)
+    rows, pixels = _features("REAL", real, extractor, [tap], progress)
     measured = Measured(
-        features=rows[by.tap],
-        provenance=dataclasses.replace(by, data_set=Path(request.real).name),
-        labels=labels,
+        features=rows[tap],
+        provenance=dataclasses.replace(planned.made, data_set=name_of(request.real)),
+        labels=planned.labels[0] if planned.labels else None,
     )
     if request.save_statistics:
         place = Path(request.save_statistics).expanduser()
@@ -196,6 +106,24 @@ def _reference(
         "real_images": real.count,
         "real_pixels": pixels,
         "real_lossy": real.lossy,
+    }
+
+
+def _fake(planned: Plan, extractor: Extractor, progress: bool) -> tuple[Measured, Line]:
+    """Returns the generated images, measured, and what a line says of them."""
+    fake = planned.fake
+    rows, pixels = _features("FAKE", fake, extractor, planned.taps, progress)
+    measured = Measured(
+        features=rows[planned.made.tap],
+        provenance=planned.made,
+        logits=rows[planned.protocol.logits] if "is" in planned.metrics else None,
+        labels=planned.labels[1] if planned.labels else None,
+    )
+    return measured, {
+        "fake": planned.request.fake,
+        "fake_images": fake.count,
+        "fake_pixels": pixels,
+        "fake_lossy": fake.lossy,
     }
 
 
@@ -231,29 +159,6 @@ def _features(
     return found, digest.hexdigest()
 
 
-def _check(request: Request) -> None:
-    if request.batch_size < 0:
-        raise UserError(
-            f"batch_size={request.batch_size} is not a number of images; set it to 1 "
-            "or more, or to 0 for the usual one."
-        )
-    for option, path in (
-        ("json", request.json),
-        ("save_statistics", request.save_statistics),
-    ):
-        parent = Path(path).expanduser().parent
-        if path and (Path(path).is_dir() or not os.access(parent, os.W_OK)):
-            raise UserError(
-                f"{option}={path!r} cannot be written; name a file in a folder that "
-                "is there."
-            )
-    if request.save_statistics and not request.save_statistics.endswith(".npz"):
-        raise UserError(
-            f"save_statistics={request.save_statistics!r} would be taken for another "
-            "kind; let it end in .npz."
-        )
-
-
 def _differences(protocol: Protocol, count: int) -> str:
     """Returns in what the numbers differ from those of the protocol's name."""
     found = [protocol.differs] if protocol.differs else []
@@ -270,10 +175,6 @@ def _named(numbers: scores.Scores, names: Sequence[str]) -> scores.Scores:
         else value
         for metric, value in numbers.items()
     }
-
-
-def _digest(path: str) -> str:
-    return hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()
 
 
 def _versions() -> Line:

@@ -14,7 +14,7 @@ from sagan_jax.metrics import (
     scores,
     state_dict,
 )
-from sagan_jax.metrics.comparison import Request
+from sagan_jax.metrics.request import Request
 
 
 def main(argv: Sequence[str] | None = None) -> int:

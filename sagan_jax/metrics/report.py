@@ -23,7 +23,7 @@ def table(line: Line) -> str:
             rows.append(
                 (name, f"{value:.6g}", f"std {deviation:.3g}" if deviation else "")
             )
-    rows += [(f"no {name}", "", why) for name, why in line["left_out"].items()]
+    rows += [("left out", name, why) for name, why in line["left_out"].items()]
     widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
     text = [
         f"{first:<{widths[0]}}  {second:<{widths[1]}}  {third}".rstrip()

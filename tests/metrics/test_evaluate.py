@@ -10,7 +10,16 @@ import pytest
 from image_files import FORMS, pack, put, write
 from inception_recipe import arrays
 
-from sagan_jax.metrics import comparison, evaluate, fid, intra_fid, kid, weights
+from sagan_jax.metrics import (
+    comparison,
+    evaluate,
+    fid,
+    intra_fid,
+    kid,
+    report,
+    request,
+    weights,
+)
 from sagan_jax.metrics.features import Extractor
 from sagan_jax.metrics.statistics import Provenance, Statistics
 from sagan_jax.metrics.statistics_files import load, save
@@ -218,14 +227,21 @@ def test_statistics_that_say_nothing_must_be_vouched_for(capsys, place, tmp_path
     assert (line["real_assumed_alike"], line["real_images"]) == (True, None)
 
 
+def test_a_set_is_named_by_its_folder(monkeypatch, tmp_path):
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path / "photos")
+    assert request.name_of(".") == request.name_of(f"{tmp_path}/photos/") == "photos"
+
+
 def test_what_statistics_cannot_give_is_left_out_and_said(capsys, place, tmp_path):
     made = Provenance("a", "", "b", "tf", "64", first_layers().digest)
     save(tmp_path / "s.npz", Statistics.of(features("real"), made))
     line = line_of(capsys, place, tmp_path / "s.npz", place / "fake")
     assert line["metrics"] == ["fid"]
-    assert line["left_out"]["kid"] == (
-        "needs each real image, and REAL holds statistics only"
-    )
+    why = "needs each real image, and REAL holds statistics only"
+    assert line["left_out"]["kid"] == why
+    *_, row = [row for row in report.table(line).splitlines() if " kid " in row]
+    assert row.split(maxsplit=3) == ["left", "out", "kid", why]
 
 
 # What is refused: one sentence, exit code 1, and nothing on stdout.

@@ -11,6 +11,7 @@ import pytest
 from inception_recipe import arrays
 
 from sagan_jax.metrics import comparison, weights
+from sagan_jax.metrics.request import Request
 from sagan_jax.metrics.weights import Weights
 
 METRICS = {"192": "fid,kid,precision_recall", "2048": "fid,is,kid,precision_recall"}
@@ -22,7 +23,7 @@ def test_numbers_are_those_of_torch_fidelity(tmp_path, tap):
     real, fake = golden_two_folders.write(tmp_path)
     file = tmp_path / "w.safetensors"
     weights.save(Weights(arrays(tap if tap == "192" else "logits")), file)
-    request = comparison.Request(
+    request = Request(
         real=real, fake=fake, tap=tap, weights=str(file), metrics=METRICS[tap]
     )
     line = comparison.compare(request, progress=False)
