@@ -1,6 +1,7 @@
 """Training: the one place where time passes."""
 
 from collections import deque
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import jax
 from sagan_jax import (
     checkpoint,
     curve,
+    lock,
     networks,
     optim,
     results,
@@ -69,8 +71,9 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
       command: what a user types to go on; part of what is said at a stop.
 
     Raises:
-      UserError: a field that cannot work, found before anything compiles; or a step
-        whose losses or gradients were not finite.
+      UserError: a field that cannot work, or another process at work in `workdir`,
+        found before anything compiles; or a step whose losses or gradients were not
+        finite.
     """
     config_lib.validate(config)
     networks_of_run = networks.build(config.model)
@@ -78,7 +81,8 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
     source = sources.make_source(config)
     scorer = Scorer(config, source) if config.evaluation.every else None
     images = sources.digest(source)
-    changes = run_config.prepare(workdir, config, images)
+    with _held(workdir):  # before a file of it is touched
+        changes = run_config.prepare(workdir, config, images)
     run = _Run(
         config,
         workdir,
@@ -91,10 +95,16 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
         scorer,
     )
     rollbacks = rollback.count(workdir)
-    while (collapse := _go_on(run, rollbacks)) is not None:
-        print(rollback.go_back(workdir, *collapse))
-        rollbacks += 1
-        run = run._replace(changes=[])  # they have been told
+    with _held(workdir):
+        while (collapse := _go_on(run, rollbacks)) is not None:
+            print(rollback.go_back(workdir, *collapse))
+            rollbacks += 1
+            run = run._replace(changes=[])  # they have been told
+
+
+def _held(workdir: Path) -> AbstractContextManager[None]:
+    # One process holds it for all of a run's.
+    return lock.held(workdir) if jax.process_index() == 0 else nullcontext()
 
 
 def _go_on(run: _Run, rollbacks: int) -> tuple[Sign, int] | None:

@@ -27,6 +27,7 @@ LEVELS = {
     "telemetry": 2,
     "watch": 2,
     "stop": 0,
+    "lock": 1,
     "visual": 2,
     "cli": 2,
     "costs": 2,
@@ -115,7 +116,7 @@ MAY_KNOW = {
     "metrics": {"data", "errors", "pixels"},
 }
 WITHOUT_JAX = ("errors", "pixels", "manifest", "config", "plans")
-WITHOUT_JAX += ("tensorboard", "telemetry", "visual", "cli", "watch", "stop")
+WITHOUT_JAX += ("tensorboard", "telemetry", "visual", "cli", "watch", "stop", "lock")
 WITHOUT_JAX += ("machine", "costs", "fitting")
 # In metrics, the way from images to features; the numbers made of them are numpy's.
 WITH_JAX = ("metrics.features", "metrics.inception", "metrics.preprocessing")

@@ -18,7 +18,7 @@ import tiny_gan
 import tiny_runs
 from PIL import Image
 
-from sagan_jax import checkpoint, loop, manifest, sheets, stop, watch
+from sagan_jax import checkpoint, lock, loop, manifest, sheets, stop, watch
 from sagan_jax import config as config_lib
 from sagan_jax.config import Config
 from sagan_jax.data import pipeline, sources
@@ -479,6 +479,14 @@ def test_a_step_that_is_not_finite_is_answered_by_a_rollback(tmp_path: Path) -> 
         "1 of the steps up to 5 were not finite and changed nothing"
     )
     assert int(tiny_runs.read_state(workdir, 6)["skipped"]) == 0
+
+
+def test_a_workdir_that_another_run_is_at_is_refused(tmp_path: Path) -> None:
+    workdir = _copy(tiny_runs.whole(), tmp_path)
+    before = tiny_runs.tree_of(workdir)
+    with lock.held(workdir), pytest.raises(UserError, match="in use by another proc"):
+        tiny_runs.train(tiny_runs.config(train__steps=9), workdir)
+    assert tiny_runs.tree_of(workdir) == before
 
 
 def test_every_start_is_recorded_with_all_that_it_was_made_with(
