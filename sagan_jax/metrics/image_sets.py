@@ -27,6 +27,7 @@ from sagan_jax.metrics.preprocessing import Batch
 
 _LOSSY = (".jpg", ".jpeg")
 _AHEAD = 2  # batches that are read while one is looked at
+_BYTES = 2**28  # of decoded images in a batch, unless a single one has more
 
 
 class ImageSet(Protocol):
@@ -45,7 +46,7 @@ class ImageSet(Protocol):
     lossy: int
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """Yields all images, `size` at a time; the last batch may be smaller."""
+        """Yields all images, `size` at a time, or fewer where they are large."""
 
 
 def open_images(path: str, field: str, *, labelled: bool = False) -> ImageSet:
@@ -109,22 +110,19 @@ class Files:
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yields images in the order of names, decoded in threads, some ahead."""
-        usual: tuple[int, ...] | None = None
+        first = self._read(self._names[0])
+        # Only one size is worth a compiled resize.
+        usual, largest, start = first.shape, first.nbytes, 0
         ahead: collections.deque[list[Future[NDArray[np.uint8]]]] = collections.deque()
         pool = ThreadPoolExecutor(min(16, os.cpu_count() or 1))
         try:
-            starts = iter(range(0, self.count, size))
-            while True:
-                while (
-                    len(ahead) <= _AHEAD and (start := next(starts, None)) is not None
-                ):
-                    part = self._names[start : start + size]
+            while ahead or start < self.count:
+                while len(ahead) <= _AHEAD and start < self.count:
+                    part = self._names[start : start + _fitting(size, largest)]
                     ahead.append([pool.submit(self._read, name) for name in part])
-                if not ahead:
-                    return
+                    start += len(part)
                 images = [future.result() for future in ahead.popleft()]
-                usual = usual or images[0].shape
-                # Only the first size is worth a compiled resize.
+                largest = max(image.nbytes for image in images)
                 same = all(image.shape == usual for image in images)
                 yield np.stack(images) if same else images
         finally:
@@ -178,6 +176,7 @@ class Array:
     def batches(self, size: int) -> Iterator[NDArray[Any]]:
         """Yields images as they lie in the file, which is read from end to end."""
         rows = int(np.prod(self._row)) * self._dtype.itemsize
+        size = _fitting(size, rows)
         with _opened(self.path, self._field) as file, file.open(self._member) as member:
             self._header(member)
             for start in range(0, self.count, size):
@@ -240,6 +239,11 @@ class Array:
                 "save whole numbers [N]."
             )
         return tuple(map(str, labels.tolist()))
+
+
+def _fitting(size: int, largest: int) -> int:
+    """Returns how many images of so many bytes to take at a time."""
+    return min(size, max(1, _BYTES // largest))
 
 
 @contextlib.contextmanager

@@ -133,6 +133,17 @@ def test_a_line_says_what_its_numbers_depend_on(capsys, place):
     assert line["real_pixels"] != line["fake_pixels"]
 
 
+def test_a_protocol_by_pillow_is_named_and_gives_other_numbers(capsys, place):
+    sets = [place / "real.npz", place / "fake.npz", "--metrics=fid"]
+    line = line_of(capsys, place, *sets, "--protocol=mmgen-like")
+    assert (line["protocol"], line["pipeline"]) == ("mmgen-like", "pil_bicubic")
+    assert line["protocol_differs"] == (
+        "there another copy of the network is used; 9 images instead of 50000"
+    )
+    usual = fid.frechet_distance(features("real"), features("fake"))
+    assert line["FD-64"] != pytest.approx(usual, rel=1e-2)
+
+
 def test_one_set_is_one_in_every_form(capsys, place):
     lines = [
         line_of(capsys, place, *(place / f"{side}{form}" for side in COUNTS))

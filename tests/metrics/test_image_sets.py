@@ -55,6 +55,20 @@ def test_many_batches_are_whole(tmp_path):
     np.testing.assert_array_equal(found, np.stack([picture(i) for i in range(23)]))
 
 
+def test_large_images_come_in_small_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_sets, "_BYTES", 2 * 5 * 4 * 3)  # two of them
+    heights = [5] * 9 + [50] * 8
+    for index, height in enumerate(heights):
+        write(tmp_path / f"{index:02}.png", picture(index, height))
+    batches = list(opened(tmp_path).batches(4))
+    # That images are larger is known when the first of these is there.
+    assert [len(batch) for batch in batches] == [2] * 7 + [1] * 3
+    for index, image in enumerate(image for batch in batches for image in batch):
+        np.testing.assert_array_equal(image, picture(index, heights[index]))
+    path = saved(tmp_path / "a.npz", images=stack(5))
+    assert [len(batch) for batch in opened(path).batches(4)] == [2, 2, 1]
+
+
 def test_images_of_another_size_than_the_first_make_a_list(tmp_path):
     shapes = [(5, 4), (5, 4), (4, 5), (5, 4), (4, 5), (4, 5)]
     for index, shape in enumerate(shapes):
