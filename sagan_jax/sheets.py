@@ -40,9 +40,12 @@ def save_real(config: Config, source: sources.Source, workdir: Path) -> Path:
     places: dict[int, list[int]] = {}
     for place, label in enumerate(labels):
         places.setdefault(int(label), []).append(place)
+    known = sources.labels(source) if config.model.num_classes else None
     for index in order:
         if not places:
             break
+        if known is not None and int(known[index]) not in places:
+            continue  # with a thousand classes, most would be read in vain
         record = source[int(index)]
         label = int(record["label"]) if config.model.num_classes else 0
         if label in places:

@@ -103,6 +103,29 @@ def test_a_row_of_the_sheet_of_real_images_is_one_class(tmp_path: Path) -> None:
     assert picture[66::130, 66::130, 0].tolist() == [[10 * i] * 2 for i in range(4)]
 
 
+def test_images_of_other_classes_are_not_read_where_labels_are_known(
+    tmp_path: Path,
+) -> None:
+    class Source:
+        """Of eight classes, of which the sheet shows 0, 2, 5 and 7."""
+
+        num_classes, class_names = 8, tuple("abcdefgh")
+        labels = np.arange(64, dtype=np.int32) % 8
+        read: list[int] = []  # noqa: RUF012
+
+        def __len__(self) -> int:
+            return 64
+
+        def __getitem__(self, index: int) -> sources.Record:
+            self.read.append(int(self.labels[index]))
+            image = np.zeros((32, 32, 3), np.uint8)
+            return {"image": image, "label": self.labels[index]}
+
+    config = tiny_runs.config(model__num_classes=8)
+    sheets.save_real(config, Source(), tmp_path)
+    assert sorted(Source.read) == [0, 0, 2, 2, 5, 5, 7, 7]
+
+
 def test_a_class_without_enough_images_leaves_white_places(tmp_path: Path) -> None:
     class Source:
         num_classes, class_names = 4, tuple("abcd")

@@ -75,7 +75,7 @@ class FolderSource:
         readable = [[n for n in names if n not in causes] for names in classes.values()]
         counts = list(map(len, readable))
         self._names = [name for names in readable for name in names]
-        self._labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+        self.labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
         self.identity = _identity(self._names, listing, self.class_names)
         self._replaced: dict[str, object] = {}
         self._news = deque(_unreadable_notes(unreadable))
@@ -111,7 +111,7 @@ class FolderSource:
                 continue
             self._tell(failed, name)
             image = transforms.fit(image, self._resolution, self._channels, place)
-            return {"image": image, "label": self._labels[candidate % count]}
+            return {"image": image, "label": self.labels[candidate % count]}
         first, cause = next(iter(failed.items()))
         raise UserError(
             f"data.path: {self._full(first)!r} can no longer be read as an image "

@@ -63,7 +63,7 @@ class SyntheticSource:
         difficulty: str = "full",
         seed: int = 1,
     ) -> None:
-        self._images, self._labels = far_pairs.render_many(
+        self._images, self.labels = far_pairs.render_many(
             seed,
             np.arange(num_images),
             resolution=resolution,
@@ -73,7 +73,7 @@ class SyntheticSource:
         )
         self._images.flags.writeable = False  # records are views of it
         if num_classes == 0:
-            self._labels = np.zeros_like(self._labels)
+            self.labels = np.zeros_like(self.labels)
         self.num_classes = num_classes
         self.identity = (
             f"far pairs {num_images} {num_classes} {distance} {difficulty} {seed}"
@@ -84,7 +84,7 @@ class SyntheticSource:
         return len(self._images)
 
     def __getitem__(self, index: int) -> Record:
-        return {"image": self._images[index], "label": self._labels[index]}
+        return {"image": self._images[index], "label": self.labels[index]}
 
     def read(self, index: int, place: float = 0.5) -> Record:
         """Returns a record; there is only one square in it."""
@@ -129,6 +129,11 @@ def news(source: Source) -> list[str]:
 def replaced(source: Source) -> int:
     """Returns how many images failed under way, so that others took their place."""
     return getattr(source, "replaced", 0)
+
+
+def labels(source: Source) -> np.ndarray | None:
+    """Returns the label of each record, [N], where a source knows them unread."""
+    return getattr(source, "labels", None)
 
 
 def digest(source: Source) -> str:
