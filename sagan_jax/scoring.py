@@ -141,7 +141,7 @@ class Scorer:
             "protocol_differs": self._differences(),
             "tap": self._tap,
             "pipeline": made["pipeline"],
-            "precision": made["precision"],
+            "network_precision": made["precision"],
             "weights": made["weights"],
             "weights_origin": made["origin"],
             "reference": real.provenance.data_set,

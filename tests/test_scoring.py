@@ -110,7 +110,7 @@ def test_a_result_says_how_it_was_measured(scorer: scoring.Scorer) -> None:
         "protocol_differs": "32 images instead of 50000",
         "tap": "192",
         "pipeline": "tf",
-        "precision": "highest",
+        "network_precision": "highest",
         "weights": "",
         "weights_origin": "",
         "reference": "synthetic",

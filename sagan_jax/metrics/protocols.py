@@ -61,13 +61,17 @@ PROTOCOLS: dict[str, Protocol] = {
             name="studio-like",
             pipeline="pil_bilinear",
             differs="there on CIFAR-10 as many fakes as training images are taken",
+            logits="logits",
             ddof=1,
             statistics="standing",
         ),
         Protocol(
             name="mmgen-like",
             pipeline="pil_bicubic",
-            differs="there another copy of the network is used",
+            differs=(
+                "there FID is of another copy of the network, which resizes by itself; "
+                "only the inception score is of images resized so, and rounded"
+            ),
         ),
     )
 }

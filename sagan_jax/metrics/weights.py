@@ -153,6 +153,7 @@ def save(weights: Weights, path: str | os.PathLike[str]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _beside(path) as beside:
             beside.write_bytes(content)
+            beside.chmod(0o644)  # mkstemp lets nobody else read
             beside.replace(path)
     except OSError as error:
         raise UserError(
