@@ -32,7 +32,11 @@ def observe(
     """Scores a generator, appends to evaluations.jsonl, and returns the scores."""
     settings = config.evaluation
     scores = scorer.score(
-        generator, variables, count=settings.every_samples, seed=settings.seed
+        generator,
+        variables,
+        count=settings.every_samples,
+        seed=settings.seed,
+        truncation=settings.truncation,
     )
     if jax.process_index() == 0:
         line = {

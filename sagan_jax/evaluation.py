@@ -114,6 +114,7 @@ def score_far_pairs(
     *,
     count: int,
     seed: int,
+    truncation: float = 0.0,
 ) -> dict[str, Any]:
     """Returns agreement and class correctness of `count` images of balanced classes.
 
@@ -127,7 +128,7 @@ def score_far_pairs(
         labels,
         seed=seed,
         batch_size=config.evaluation.batch_size,
-        truncation=config.evaluation.truncation,
+        truncation=truncation,
     )
     images = np.concatenate(list(batches)).astype(np.float32) / 255.0
     scores = agreement.score(

@@ -152,7 +152,11 @@ def _over_seeds(
     settings = config.evaluation
     found = [
         scorer.score(
-            generator, variables, count=settings.num_samples, seed=settings.seed + i
+            generator,
+            variables,
+            count=settings.num_samples,
+            seed=settings.seed + i,
+            truncation=settings.truncation,
         )
         for i in range(settings.seeds)
     ]

@@ -99,6 +99,7 @@ class Scorer:
         *,
         count: int,
         seed: int,
+        truncation: float = 0.0,
     ) -> Scores:
         """Returns numbers by name for `count` images of balanced classes.
 
@@ -107,15 +108,21 @@ class Scorer:
           variables: of the generator, as it is evaluated.
           count: generated images.
           seed: of their latents.
+          truncation: likewise; see sampling.latents.
         """
         found: Scores = {}
         if AGREEMENT in self.metrics:
             found |= evaluation.score_far_pairs(
-                self._config, generator, variables, count=count, seed=seed
+                self._config,
+                generator,
+                variables,
+                count=count,
+                seed=seed,
+                truncation=truncation,
             )
         if self._by_network:
             real = self.reference()
-            fake = self._measured_samples(generator, variables, count, seed)
+            fake = self._measured_samples(generator, variables, count, seed, truncation)
             found |= scores.compute(
                 real,
                 fake,
@@ -174,18 +181,22 @@ class Scorer:
         )
 
     def _measured_samples(
-        self, generator: Generator, variables: dict[str, Any], count: int, seed: int
+        self,
+        generator: Generator,
+        variables: dict[str, Any],
+        count: int,
+        seed: int,
+        truncation: float,
     ) -> Measured:
         labels = sampling.balanced_labels(count, generator.num_classes)
         mine = _share(count)
-        settings = self._config.evaluation
         batches = sampling.sample(
             generator,
             variables,
             labels[mine],
             seed=seed,
-            batch_size=settings.batch_size,
-            truncation=settings.truncation,
+            batch_size=self._config.evaluation.batch_size,
+            truncation=truncation,
             start=mine.start,
             devices=jax.local_devices(),
         )

@@ -93,6 +93,30 @@ def test_scores_are_those_of_the_features_of_both_sets(
     assert set(scores["intra-FD-192_classes"]) == {"0", "1", "2", "3"}
 
 
+def test_truncated_latents_are_scored_where_they_are_asked_for(
+    run: tiny_gan.Run,
+    scorer: scoring.Scorer,
+    variables: dict[str, Any],
+    sets: tuple[np.ndarray, np.ndarray],
+    weight_file: pathlib.Path,
+) -> None:
+    extract = features.Extractor(
+        weights.read(weight_file), ("192",), devices=jax.devices()[:1]
+    )
+    batches = sampling.sample(
+        run.generator,
+        variables,
+        np.arange(COUNT) % 4,
+        seed=3,
+        batch_size=16,
+        truncation=0.5,
+    )
+    fake = extract(np.concatenate(list(batches)))["192"]
+    found = scorer.score(run.generator, variables, count=COUNT, seed=3, truncation=0.5)
+    expected = fid.frechet_distance(sets[0], fake)
+    np.testing.assert_allclose(found["FD-192"], expected, rtol=1e-9)
+
+
 def test_far_pairs_are_scored_beside(
     run: tiny_gan.Run, scores: dict[str, Any], variables: dict[str, Any]
 ) -> None:
