@@ -464,6 +464,15 @@ def test_a_wrong_command_is_answered_without_jax(tmp_path: Path) -> None:
             "directory of images.",
         ),
         (
+            [
+                "--config.evaluation.every=2",
+                "--config.evaluation.metrics=fid",
+                "--config.evaluation.weights=none.pth",
+            ],
+            "weights='none.pth' does not exist; name a .safetensors or .pth file, or "
+            "none to use the cache directory's.",
+        ),
+        (
             ["--config.data.source=tfds", "--config.data.dataset=imagenet2021"],
             "data.dataset='imagenet2021': 'imagenet2021' is no name that "
             "tensorflow-datasets knows; did you mean imagenet2012 or imagenet_v2 or "
