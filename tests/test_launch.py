@@ -257,7 +257,7 @@ def test_evaluations_that_cannot_be_are_refused(
         (
             ["--evaluation.sed=3"],
             "evaluation.sed is not a field; did you mean evaluation.seed or "
-            "evaluation.ema or evaluation.rows?",
+            "evaluation.seeds or evaluation.ema?",
         ),
         (
             ["--evaluation.truncation=x"],
