@@ -79,7 +79,9 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
     networks_of_run = networks.build(config.model)
     mesh = mesh_lib.make_mesh(config)
     source = sources.make_source(config)
-    scorer = Scorer(config, source) if config.evaluation.every else None
+    # What scoring needs is found now: no run should end for the lack of it.
+    wanted = config.evaluation.every or results.is_wanted(config)
+    scorer = Scorer(config, source) if wanted else None
     images = sources.digest(source)
     with _held(workdir):  # before a file of it is touched
         changes = run_config.prepare(workdir, config, images)
@@ -198,7 +200,8 @@ def _go_on(run: _Run, rollbacks: int) -> tuple[Sign, int] | None:
             if main and (step % config.train.sample_every == 0 or step == steps):
                 picture = sheets.save(config, generator, state, workdir)
                 report.show(step, "samples", picture)
-            scored = run.scorer and step % config.evaluation.every == 0
+            every = config.evaluation.every
+            scored = every > 0 and step % every == 0
             if scored:
                 _score(run, state, step, report)
             if step % config.train.checkpoint_every == 0 or scored or last:

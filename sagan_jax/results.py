@@ -68,7 +68,7 @@ def evaluate(
                 fields["truncation"] = truncation
             generator, variables, config, found = evaluation.load(workdir, step, fields)
             if chosen:
-                config.evaluation.seed += FRESH
+                config.evaluation.seed = _later(config.evaluation.seed, FRESH)
                 held_out = config.evaluation.held_out
                 config.evaluation.reference = held_out or config.evaluation.reference
             scorer = scorer or Scorer(config)
@@ -155,7 +155,7 @@ def _over_seeds(
             generator,
             variables,
             count=settings.num_samples,
-            seed=settings.seed + i,
+            seed=_later(settings.seed, i),
             truncation=settings.truncation,
         )
         for i in range(settings.seeds)
@@ -205,6 +205,10 @@ def _line(
         **provenance.facts(),
         **scores,
     }
+
+
+def _later(seed: int, by: int) -> int:
+    return (seed + by) % 2**32  # seeds have 32 bits
 
 
 def _best_there_is(workdir: Path) -> Line:

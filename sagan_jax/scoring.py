@@ -90,7 +90,12 @@ class Scorer:
         self._extractor = features.Extractor(
             found, taps, pipeline=self.protocol.pipeline
         )
-        self._source = _reference_source(config, source)
+        settings = config.evaluation
+        self._source = source or sources.make_source(config)
+        if settings.reference:
+            self._source = _reference(config, "reference", settings.reference)
+        if settings.held_out:  # only looked at, so that it is known to be there
+            _reference(config, "held_out", settings.held_out)
 
     def score(
         self,
@@ -243,10 +248,8 @@ class Scorer:
         return Measured(features=rows, provenance=provenance, labels=classes)
 
 
-def _reference_source(config: Config, source: sources.Source | None) -> sources.Source:
-    path = config.evaluation.reference
-    if not path:
-        return source or sources.make_source(config)
+def _reference(config: Config, field: str, path: str) -> sources.Source:
+    """Returns the images of a folder or .zip that `evaluation.<field>` names."""
     found = FolderSource(
         path,
         resolution=config.model.resolution,
@@ -256,7 +259,7 @@ def _reference_source(config: Config, source: sources.Source | None) -> sources.
     )
     if found.num_classes != config.model.num_classes:
         raise UserError(
-            f"evaluation.reference={path!r} holds {found.num_classes} classes, and the "
+            f"evaluation.{field}={path!r} holds {found.num_classes} classes, and the "
             f"model has {config.model.num_classes}; give images of the same classes."
         )
     return found

@@ -465,7 +465,6 @@ def test_a_wrong_command_is_answered_without_jax(tmp_path: Path) -> None:
         ),
         (
             [
-                "--config.evaluation.every=2",
                 "--config.evaluation.metrics=fid",
                 "--config.evaluation.weights=none.pth",
             ],

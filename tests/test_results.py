@@ -158,6 +158,10 @@ def test_the_best_is_scored_on_other_images_and_says_what_chose_it(
     }
 
 
+def test_seeds_beyond_the_last_begin_again() -> None:
+    assert results._later(2**32 - 1, 2) == 1
+
+
 @pytest.mark.parametrize(
     ("which", "sentence"),
     [

@@ -217,9 +217,19 @@ def test_metrics_follow_from_the_data_unless_they_are_named(
         ({"evaluation__metrics": "is"}, "'logits_unbiased' needs layers"),
         ({"evaluation__weights": "no.pth"}, r"weights='no\.pth'"),
         ({"evaluation__reference": "nowhere"}, "'nowhere' does not exist"),
+        ({"evaluation__held_out": "nowhere"}, "'nowhere' does not exist"),
         ({"model__channels": 1}, "model.channels=1: the network of the metrics takes"),
     ],
-    ids=["metric", "agreement", "tap", "is", "weights", "reference", "grey"],
+    ids=[
+        "metric",
+        "agreement",
+        "tap",
+        "is",
+        "weights",
+        "reference",
+        "held out",
+        "grey",
+    ],
 )
 def test_what_is_missing_is_found_before_there_is_a_generator(
     changes: dict[str, Any], sentence: str, weight_file: pathlib.Path
