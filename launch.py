@@ -7,9 +7,9 @@
     python launch.py --mode sample --workdir runs/mine --to images --count 1000
     python launch.py --mode evaluate --workdir runs/mine --step best
 
-Every field of sagan_jax/config.py is a flag: --config.GROUP.FIELD=VALUE. The same
-command goes on with a run that was stopped. Modes other than train take the run's own
-settings, but for --evaluation.FIELD=VALUE, such as seed, truncation, ema or metrics.
+Every field of sagan_jax/config/fields.py is a flag: --config.GROUP.FIELD=VALUE. The
+same command goes on with a run that was stopped. Modes other than train take the run's
+own settings, but for --evaluation.FIELD=VALUE, such as seed, truncation or metrics.
 """
 
 import errno
@@ -23,8 +23,8 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from sagan_jax import cli
 from sagan_jax import config as config_lib
+from sagan_jax.commands import flags as flags_lib
 from sagan_jax.config import Config, EvaluationConfig
 from sagan_jax.errors import UserError
 
@@ -85,7 +85,9 @@ def main(argv: list[str]) -> None:
         raise UserError("--config is missing; try --config experiments/quickstart.py.")
     workdir = Path(_WORKDIR.value or f"runs/{config.name if config else ''}")
     print(f"workdir: {workdir}", flush=True)
-    from sagan_jax import loop, mesh, run_config, summary
+    from sagan_jax.commands import dry_run, train
+    from sagan_jax.runtime import mesh
+    from sagan_jax.workdir import run_config
 
     if config is None or _MODE.value != "train":
         mesh.start(run_config.read(workdir))
@@ -93,16 +95,16 @@ def main(argv: list[str]) -> None:
         return
     mesh.start(config)
     if _DRY_RUN.value:
-        print(summary.dry_run(config, compile_step=_DRY_RUN.value == "compile"))
+        print(dry_run.dry_run(config, compile_step=_DRY_RUN.value == "compile"))
         return
     command = shlex.join([Path(sys.executable).name, *sys.argv])
-    loop.train(config, workdir, command)
+    train.train(config, workdir, command)
 
 
 def _sample(workdir: Path) -> None:
-    from sagan_jax import sample_files
+    from sagan_jax.commands import sample
 
-    path = sample_files.save(
+    path = sample.save(
         workdir,
         kind=_TO.value,
         step=_step(_STEP.value),
@@ -115,7 +117,7 @@ def _sample(workdir: Path) -> None:
 
 
 def _evaluate(workdir: Path) -> None:
-    from sagan_jax import results
+    from sagan_jax.evaluation import results
 
     lines = results.evaluate(
         workdir,
@@ -163,7 +165,7 @@ def _classes(labels: list[str]) -> list[int]:
 
 def _parse(argv: list[str]) -> list[str]:
     """Returns what is no flag; raises UserError for flags that cannot be."""
-    cli.check(argv[1:])
+    flags_lib.check(argv[1:])
     # Not beside the others: a field that is not there would be a traceback.
     config_flags.DEFINE_config_dataclass(
         "evaluation",
@@ -175,8 +177,8 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(argv)
     except flags.Error as error:
-        raise UserError(cli.explain(str(error))) from None
-    cli.check_mode(_MODE.value, argv)
+        raise UserError(flags_lib.explain(str(error))) from None
+    flags_lib.check_mode(_MODE.value, argv)
     if flags.FLAGS["config"].present:
         config_lib.validate(
             _CONFIG.value, with_data=_MODE.value == "train" and not _DRY_RUN.value

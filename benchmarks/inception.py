@@ -56,11 +56,11 @@ def main() -> None:
 
 def save_inputs(path: str, images: int, size: int) -> None:
     """Writes images, and weights under which activations keep their size."""
-    from sagan_jax.metrics import state_dict
+    from sagan_jax.extractors import inception_layers
 
     rng = np.random.default_rng(0)
     weights = {}
-    for name, shape in state_dict.shapes().items():
+    for name, shape in inception_layers.shapes().items():
         if name.endswith(("conv.weight", "fc.weight")):
             weights[name] = rng.standard_normal(shape, np.float32)
             weights[name] *= np.sqrt(2 / np.prod(shape[1:]), dtype=np.float32)
@@ -174,8 +174,8 @@ def sagan_jax(inputs: str, batch: int) -> Iterator[Any]:
     del batch  # ours is chosen by the device
     import jax
 
-    from sagan_jax.metrics.features import Extractor
-    from sagan_jax.metrics.weights import Weights
+    from sagan_jax.extractors.features import Extractor
+    from sagan_jax.extractors.inception_weights import Weights
 
     with np.load(inputs) as file:
         arrays = dict(file)

@@ -16,8 +16,7 @@ import time
 from sagan_jax.data import pipeline, prepared
 from sagan_jax.data.array_record import ArrayRecordSource
 from sagan_jax.data.folder import FolderSource
-from sagan_jax.data.record import Record
-from sagan_jax.data.sources import Source
+from sagan_jax.data.source import Record, Source
 
 _BATCH = 64
 

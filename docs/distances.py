@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from sagan_jax.data.folder import FolderSource
-from sagan_jax.metrics import class_fidelity, features, fid, intra_fid, weights
+from sagan_jax.extractors import features, inception_weights
+from sagan_jax.metrics import class_fidelity, fid, intra_fid
 
 TAPS = ("192", "768")
 FEW, MANY = 5_000, 25_000
@@ -90,7 +91,7 @@ def main(train: str, samples: str, weight_file: str, folder: str) -> None:
     """Prints a line of JSON for each comparison."""
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
-    extractor = features.Extractor(weights.read(weight_file), TAPS)
+    extractor = features.Extractor(inception_weights.read(weight_file), TAPS)
     source = FolderSource(train, resolution=32)
     order = np.random.default_rng(0).permutation(len(source))
     halves = order[:MANY], order[MANY : 2 * MANY]

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sagan_jax.layers import param_dtype
 from sagan_jax.networks import Discriminator, Generator
+from sagan_jax.networks.layers import param_dtype
 
 _ATTENTION = {
     r"query/kernel": "sn_conv_theta/w",

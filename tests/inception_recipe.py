@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 
-from sagan_jax.metrics import state_dict
+from sagan_jax.extractors import inception_layers
 
 GOLDEN = pathlib.Path(__file__).parent / "goldens" / "inception_random.npz"
 
@@ -44,7 +44,7 @@ def array(name, shape):
 
 def arrays(tap="logits"):
     """Returns the state dict of all layers up to a tap."""
-    shapes = state_dict.shapes(tap)
+    shapes = inception_layers.shapes(tap)
     return {name: array(name, shape) for name, shape in shapes.items()}
 
 

@@ -12,9 +12,10 @@ from image_files import encoded, put
 from PIL import Image
 
 from experiments import custom
-from sagan_jax import checkpoint, fitting
+from sagan_jax import autoconfig
 from sagan_jax import config as config_lib
 from sagan_jax.errors import UserError
+from sagan_jax.workdir import checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = str(ROOT / "experiments" / "custom.py")
@@ -65,7 +66,7 @@ def test_smoke_needs_no_images() -> None:
 
 
 def test_smoke_keeps_the_algorithm() -> None:
-    ours, theirs = custom.get_config("smoke"), fitting.recipe("cpu")
+    ours, theirs = custom.get_config("smoke"), autoconfig.recipe("cpu")
     groups = ("optim", "train.loss", "train.order", "train.ema_decay", "train.d_steps")
     groups += ("data.horizontal_flip", "evaluation.statistics", "evaluation.ema")
     assert config_lib.differences(ours, theirs, groups) == []

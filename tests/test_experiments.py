@@ -14,12 +14,14 @@ import pytest
 import tiny_runs
 
 from experiments import smoke
-from sagan_jax import checkpoint, networks, optim
 from sagan_jax import config as config_lib
-from sagan_jax import state as state_lib
+from sagan_jax import networks
 from sagan_jax.config import Config
 from sagan_jax.errors import UserError
-from sagan_jax.train_step import make_train_step
+from sagan_jax.training import optim
+from sagan_jax.training import state as state_lib
+from sagan_jax.training.train_step import make_train_step
+from sagan_jax.workdir import checkpoint
 
 FOLDER = Path(smoke.__file__).parent
 NAMES = sorted({p.stem for p in FOLDER.glob("*.py")} - {"__init__", "smoke", "custom"})

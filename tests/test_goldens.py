@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sagan_jax import losses, ops
-from sagan_jax.attention import SelfAttention
-from sagan_jax.networks import Discriminator, Generator
+from sagan_jax.networks import Discriminator, Generator, ops
+from sagan_jax.networks.attention import SelfAttention
+from sagan_jax.training import losses
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
 SPECTRAL_CASES = (

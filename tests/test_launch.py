@@ -17,7 +17,7 @@ import tiny_gan
 import tiny_runs
 from PIL import Image
 
-from sagan_jax import checkpoint
+from sagan_jax.workdir import checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICKSTART = f"--config={ROOT / 'experiments' / 'quickstart.py'}"

@@ -13,7 +13,7 @@ import pytest
 import tiny_runs
 from PIL import Image
 
-from sagan_jax import checkpoint
+from sagan_jax.workdir import checkpoint
 
 # Eight devices in one process, or four in each of two; a folder of unequal images.
 CHANGES: dict[str, Any] = {

@@ -9,7 +9,7 @@ import pathlib
 import pytest
 
 from experiments import quickstart
-from sagan_jax import loop
+from sagan_jax.commands import train
 
 SEEDS = (0, 1, 2)
 
@@ -19,7 +19,7 @@ SEEDS = (0, 1, 2)
 def test_quickstart_learns_classes_and_pairs(seed: int, tmp_path: pathlib.Path) -> None:
     config = quickstart.get_config()
     config.train.seed = seed
-    loop.train(config, tmp_path)
+    train.train(config, tmp_path)
     scores = json.loads((tmp_path / "results.jsonl").read_text())
     assert scores["score"] <= 0.15
     assert scores["class_correctness"] >= 0.95
@@ -31,7 +31,7 @@ def test_two_hundred_steps_on_ten_images_learn(tmp_path: pathlib.Path) -> None:
     config.data.num_images = 10
     config.train.steps = 200
     config.train.sample_every = config.train.checkpoint_every = 200
-    loop.train(config, tmp_path)
+    train.train(config, tmp_path)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     first, *_, last = (json.loads(line) for line in lines)
     assert all(value is not None for value in last.values())  # null: not finite

@@ -14,13 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.smoke import shrink
-from sagan_jax import mesh as mesh_lib
-from sagan_jax import networks, optim, train_step
-from sagan_jax import state as state_lib
+from sagan_jax import networks
 from sagan_jax.config import Config
 from sagan_jax.networks import Discriminator, Generator
-from sagan_jax.optim import Optimizers
-from sagan_jax.state import GanState
+from sagan_jax.runtime import mesh as mesh_lib
+from sagan_jax.training import optim, train_step
+from sagan_jax.training import state as state_lib
+from sagan_jax.training.optim import Optimizers
+from sagan_jax.training.state import GanState
 
 STEPS = 3
 GENERATOR_FIRST = {"train.order": "generator_first"}

@@ -19,8 +19,9 @@ import orbax.checkpoint as ocp
 import tiny_gan
 from jax.experimental.compilation_cache import compilation_cache
 
-from sagan_jax import loop, telemetry
+from sagan_jax.commands import train as train_lib
 from sagan_jax.config import Config
+from sagan_jax.workdir import telemetry
 
 STEPS = 6
 STOP_AT = 3
@@ -45,7 +46,7 @@ def config(**changes: Any) -> Config:
 def train(config: Config, workdir: Path, command: str = "COMMAND") -> Run:
     """Trains in this process; equal programs are compiled once for all runs."""
     traces = 0
-    make = loop.make_train_step
+    make = train_lib.make_train_step
 
     def make_counted(*args: Any) -> Any:
         step = make(*args)
@@ -60,11 +61,11 @@ def train(config: Config, workdir: Path, command: str = "COMMAND") -> Run:
 
     said = io.StringIO()
     with (
-        mock.patch.object(loop, "make_train_step", make_counted),
+        mock.patch.object(train_lib, "make_train_step", make_counted),
         cached_compiles(),
         contextlib.redirect_stdout(said),
     ):
-        loop.train(config, workdir, command)
+        train_lib.train(config, workdir, command)
     return Run(workdir, said.getvalue(), traces)
 
 

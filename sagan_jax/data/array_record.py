@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from sagan_jax.data import forks, histogram, prepared, transforms
+from sagan_jax.data import class_counts, forks, prepared, transforms
 from sagan_jax.data.prepared import Description
-from sagan_jax.data.record import Record
+from sagan_jax.data.source import Record
 from sagan_jax.errors import UserError
 
 
@@ -160,16 +160,16 @@ def _notes(
     path: str, described: Description, class_names: tuple[str, ...], counts: list[int]
 ) -> list[str]:
     notes = [
-        f"data.path={path!r} holds {histogram.summary(class_names, counts)}, prepared "
-        f"at {described.resolution} pixels from {described.origin}."
+        f"data.path={path!r} holds {class_counts.summary(class_names, counts)}, "
+        f"prepared at {described.resolution} pixels from {described.origin}."
     ]
     if described.unreadable:
-        some = histogram.some(repr(name) for name, _ in described.unreadable)
+        some = class_counts.some(repr(name) for name, _ in described.unreadable)
         notes.append(
-            f"warning: {histogram.plural(len(described.unreadable), 'image')} could "
+            f"warning: {class_counts.plural(len(described.unreadable), 'image')} could "
             f"not be read when it was prepared: {some}."
         )
-    return notes + histogram.warnings(class_names, counts)
+    return notes + class_counts.warnings(class_names, counts)
 
 
 def _first_words(error: Exception) -> str:

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from sagan_jax.data import archive as archives
-from sagan_jax.data import histogram, transforms, verdicts
+from sagan_jax.data import class_counts, transforms
+from sagan_jax.data import readable as readable_lib
 from sagan_jax.data.archive import SUFFIXES, Listing
-from sagan_jax.data.record import Record
+from sagan_jax.data.source import Record
 from sagan_jax.errors import UserError
 
 MOST_IN_A_ROW = 100
@@ -27,7 +28,7 @@ class FolderSource:
     every image below `path` counts, in sub-folders or not. Records are in the order of
     sorted names, whatever the file system. Names that begin with a dot are left out.
 
-    Every image is tried before the first record is there (see verdicts.py), and those
+    Every image is tried before the first record is there (see readable.py), and those
     that cannot be read are left out. One that fails later is replaced by the next index
     that does not, which is the same in every process, as long as the files are.
     """
@@ -67,7 +68,7 @@ class FolderSource:
             raise no_images(path)
         self.class_names = tuple(classes) if labelled else ()
         self.num_classes = len(self.class_names)
-        causes, trouble = verdicts.examine(self._archive, listing.images)
+        causes, trouble = readable_lib.examine(self._archive, listing.images)
         unreadable = {self._full(name): causes[name] for name in sorted(causes)}
         total = len(listing.images)
         if len(unreadable) > max_unreadable or len(unreadable) == total:
@@ -106,8 +107,8 @@ class FolderSource:
             name = self._names[candidate % count]
             try:
                 image = transforms.decode(io.BytesIO(self._archive.read(name)))
-            except Exception as error:  # as in verdicts.py
-                failed[name] = verdicts.cause_of(error)
+            except Exception as error:  # as in readable.py
+                failed[name] = readable_lib.cause_of(error)
                 continue
             self._tell(failed, name)
             image = transforms.fit(image, self._resolution, self._channels, place)
@@ -244,13 +245,13 @@ def _notes(
     trouble: str,
 ) -> list[str]:
     """Returns how many images there are of what, and what looks wrong about it."""
-    notes = [f"data.path={path!r} holds {histogram.summary(class_names, counts)}."]
+    notes = [f"data.path={path!r} holds {class_counts.summary(class_names, counts)}."]
     if others:
         notes.append(
-            f"{histogram.plural(len(others), 'file')} of other kinds left alone, such "
-            f"as {min(others)!r}."
+            f"{class_counts.plural(len(others), 'file')} of other kinds left alone, "
+            f"such as {min(others)!r}."
         )
-    notes += histogram.warnings(class_names, counts, "class folder")
+    notes += class_counts.warnings(class_names, counts, "class folder")
     if trouble:
         notes.append(
             f"warning: that every image was tried cannot be remembered ({trouble}); "
@@ -268,13 +269,13 @@ def _too_many(
         what = f"data.path: {name!r} cannot be read as an image ({cause}); replace or "
         what += "remove it"
     else:
-        examples = histogram.some(
+        examples = class_counts.some(
             f"{name!r} ({cause})" for name, cause in unreadable.items()
         )
         what = (
-            f"data.path={path!r}: {count} of {histogram.plural(total, 'image')} cannot "
-            f"be read, with data.max_unreadable={max_unreadable}: {examples}; replace "
-            "or remove them"
+            f"data.path={path!r}: {count} of {class_counts.plural(total, 'image')} "
+            f"cannot be read, with data.max_unreadable={max_unreadable}: {examples}; "
+            "replace or remove them"
         )
     if count == total:
         return UserError(what + ".")

@@ -12,7 +12,7 @@ import grain
 import numpy as np
 
 from sagan_jax.data import transforms
-from sagan_jax.data.sources import Record, Source, check_labels
+from sagan_jax.data.source import Record, Source, check_labels
 from sagan_jax.errors import UserError
 
 Dataset = Any  # grain.MapDataset: grain carries no types

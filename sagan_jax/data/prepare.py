@@ -11,10 +11,10 @@ import sys
 import time
 from collections.abc import Sequence
 
-from sagan_jax.data import histogram, outputs, shards
-from sagan_jax.data.inputs import open_input
+from sagan_jax.data import class_counts, prepare_outputs, prepare_shards
+from sagan_jax.data.prepare_inputs import open_input
+from sagan_jax.data.prepare_verify import verify
 from sagan_jax.data.prepared import Description
-from sagan_jax.data.verification import verify
 from sagan_jax.errors import UserError
 
 _HELP = """\
@@ -166,15 +166,15 @@ def _prepare(arguments: argparse.Namespace) -> int:
         data_dir=arguments.data_dir,
     )
     out = os.path.abspath(os.path.expanduser(arguments.out))
-    wanted = outputs.describe(
+    wanted = prepare_outputs.describe(
         images,
         resolution=arguments.resolution,
         channels=arguments.channels,
         crop=arguments.crop,
         command=_command(arguments, out),
     )
-    with outputs.claimed(out):
-        described = shards.write(
+    with prepare_outputs.claimed(out):
+        described = prepare_shards.write(
             images,
             out,
             wanted,
@@ -183,7 +183,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
         )
     seconds = time.monotonic() - started
     print(f"{out}: {_summary(described)}, in {seconds:.1f} s")
-    for line in histogram.warnings(described.class_names, described.counts):
+    for line in class_counts.warnings(described.class_names, described.counts):
         print(line)
     print(f"train on it: {_launch(out, described)}")
     return 0
@@ -203,9 +203,9 @@ def _command(arguments: argparse.Namespace, out: str) -> str:
 
 
 def _summary(described: Description) -> str:
-    what = histogram.summary(described.class_names, described.counts)
-    files = histogram.plural(len(described.shards), "file")
-    size = outputs.size(sum(shard.bytes for shard in described.shards))
+    what = class_counts.summary(described.class_names, described.counts)
+    files = class_counts.plural(len(described.shards), "file")
+    size = prepare_outputs.size(sum(shard.bytes for shard in described.shards))
     left_out = len(described.unreadable)
     rest = f" ({left_out} could not be read)" if left_out else ""
     return f"{what}{rest}; {files} of {size}"

@@ -5,7 +5,7 @@ import statistics
 from typing import NamedTuple
 
 from sagan_jax.data import archive as archives
-from sagan_jax.data import folder, prepared, transforms, verdicts
+from sagan_jax.data import folder, prepared, readable, transforms
 from sagan_jax.errors import UserError
 
 MOST_LOOKED_AT = 64
@@ -69,8 +69,8 @@ def _sides(path: str, archive: archives.Archive, names: list[str]) -> list[int]:
         name = names[i * len(names) // count]
         try:
             sides.append(min(transforms.size(io.BytesIO(archive.read(name)))))
-        except Exception as error:  # as in verdicts.py
-            first = first or f"{name!r} ({verdicts.cause_of(error)})"
+        except Exception as error:  # as in readable.py
+            first = first or f"{name!r} ({readable.cause_of(error)})"
     if not sides:
         raise UserError(
             f"data.path={path!r}: none of {count} images looked at can be read, such "

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from sagan_jax.data import catalogue, forks, histogram, transforms
-from sagan_jax.data.catalogue import Words
-from sagan_jax.data.record import Record
+from sagan_jax.data import class_counts, forks, tfds_catalogue, transforms
+from sagan_jax.data.source import Record
+from sagan_jax.data.tfds_catalogue import Words
 from sagan_jax.errors import UserError
 
 
@@ -25,7 +25,7 @@ class Pictures:
         dataset: str,
         split: str = "train",
         path: str = "",
-        say: Words = catalogue.WORDS,
+        say: Words = tfds_catalogue.WORDS,
     ) -> None:
         """Opens it.
 
@@ -40,18 +40,18 @@ class Pictures:
           UserError: not known, not prepared, or without the split or images.
         """
         self._arguments = (dataset, split, path, say)
-        builder = catalogue.open_builder(dataset, path, say)
-        self._records = catalogue.open_records(builder, split, say)
+        builder = tfds_catalogue.open_builder(dataset, path, say)
+        self._records = tfds_catalogue.open_records(builder, split, say)
         features = builder.info.features
-        self._image = catalogue.image_feature(builder, say)
-        self._label = catalogue.label_feature(builder)
+        self._image = tfds_catalogue.image_feature(builder, say)
+        self._label = tfds_catalogue.label_feature(builder)
         self.class_names = tuple(features[self._label].names if self._label else ())
         self.full_name: str = builder.info.full_name
         # Of a record with forty attributes only these two are taken apart.
         wanted = [name for name in (self._image, self._label) if name]
         self._parser = type(features)({name: features[name] for name in wanted})
         # Our own decoder: theirs depends on whether OpenCV is installed.
-        self._decoders = {self._image: catalogue.tfds().decode.SkipDecoding()}
+        self._decoders = {self._image: tfds_catalogue.tfds().decode.SkipDecoding()}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Pictures, self._arguments
@@ -114,9 +114,9 @@ class TfdsSource:
         self._resolution, self._channels = resolution, channels
         self.class_names = self._pictures.class_names if labelled else ()
         self.num_classes = len(self.class_names)
-        what = histogram.plural(len(self), "image")
+        what = class_counts.plural(len(self), "image")
         if labelled:
-            what += f" of {histogram.plural(self.num_classes, 'class', 'classes')}"
+            what += f" of {class_counts.plural(self.num_classes, 'class', 'classes')}"
         name = self._pictures.full_name
         self.identity = f"{name} {split} {self.num_classes}"
         self._news = deque([f"data.dataset={name!r}, split {split!r}, holds {what}."])
@@ -145,12 +145,12 @@ class TfdsSource:
             image = transforms.decode(io.BytesIO(content))
         except UserError:
             raise
-        except Exception as error:  # as in verdicts.py
+        except Exception as error:  # as in readable.py
             raise UserError(
                 f"data.dataset={self._pictures.full_name!r}: record {index} cannot be "
-                f"read as an image ({catalogue.words(error)}); prepare the data set "
-                "again, or leave such images out by python -m sagan_jax.data.prepare "
-                "--max_unreadable N."
+                f"read as an image ({tfds_catalogue.words(error)}); prepare the data "
+                "set again, or leave such images out by python -m "
+                "sagan_jax.data.prepare --max_unreadable N."
             ) from error
         image = transforms.fit(image, self._resolution, self._channels, place)
         return {"image": image, "label": np.int32(label if self.num_classes else 0)}

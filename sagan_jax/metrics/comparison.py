@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import sagan_jax
-from sagan_jax.metrics import features, scores, statistics_files, weights
-from sagan_jax.metrics.features import Extractor
+from sagan_jax.extractors import features, inception_weights
+from sagan_jax.extractors.features import Extractor
+from sagan_jax.extractors.preprocessing import Batch
+from sagan_jax.metrics import scores, statistics_files
 from sagan_jax.metrics.image_sets import ImageSet
-from sagan_jax.metrics.preprocessing import Batch
 from sagan_jax.metrics.protocols import Protocol
 from sagan_jax.metrics.request import Plan, Request, name_of, plan
 from sagan_jax.metrics.scores import Measured
@@ -51,7 +52,7 @@ def compare(request: Request, *, progress: bool = True) -> Line:
         fake,
         planned.metrics,
         protocol=protocol,
-        frechet=weights.metric_name(made.tap, planned.weights),
+        frechet=inception_weights.metric_name(made.tap, planned.weights),
     )
     line = {
         "protocol": protocol.name,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sagan_jax.errors import UserError
-from sagan_jax.metrics import weights as weights_lib
+from sagan_jax.extractors import inception_weights as weights_lib
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -6,14 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from sagan_jax.errors import UserError
-from sagan_jax.metrics import (
-    comparison,
-    measurable,
-    protocols,
-    report,
-    scores,
-    state_dict,
-)
+from sagan_jax.extractors import inception_layers
+from sagan_jax.metrics import comparison, plan, protocols, report, scores
 from sagan_jax.metrics.request import Request
 
 
@@ -65,7 +59,7 @@ _OPTIONS: tuple[tuple[str, type, str, str], ...] = (
         str,
         "A,B",
         f"of {', '.join(scores.METRICS)}; default: those of "
-        f"{', '.join(measurable.USUAL)} that sets and weights allow",
+        f"{', '.join(plan.USUAL)} that sets and weights allow",
     ),
     (
         "protocol",
@@ -83,8 +77,8 @@ _OPTIONS: tuple[tuple[str, type, str, str], ...] = (
         "tap",
         str,
         "TAP",
-        f"layer of the features, of {', '.join(state_dict.TAPS)} (default: the last "
-        "that the weights cover, at most 2048)",
+        f"layer of the features, of {', '.join(inception_layers.TAPS)} (default: the "
+        "last that the weights cover, at most 2048)",
     ),
     (
         "batch_size",

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sagan_jax.errors import UserError
-from sagan_jax.metrics import samples
-from sagan_jax.metrics.samples import Doubles, Rows
+from sagan_jax.metrics import rows as rows_lib
+from sagan_jax.metrics.rows import Doubles, Rows
 from sagan_jax.metrics.statistics import Statistics, check_same_pipeline
 
 
@@ -41,7 +41,7 @@ def frechet_distance(
         statistics that were not measured alike.
     """
     ours, theirs = _as_set(real, "real features"), _as_set(fake, "fake features")
-    samples.check_one_width(_width(ours), _width(theirs))
+    rows_lib.check_one_width(_width(ours), _width(theirs))
     if isinstance(ours, Statistics) and isinstance(theirs, Statistics):
         check_same_pipeline(ours, theirs)
     if not (_are_few(ours) or _are_few(theirs)):
@@ -96,8 +96,8 @@ def fid_infinity(
             f"points={points} and least={least} give no line; set both to 2 or more."
         )
     ours = _statistics(_as_set(real, "real features"))
-    rows = samples.as_rows(fake, "fake features", at_least=least + 1)
-    samples.check_one_width(ours.d, rows.shape[1])
+    rows = rows_lib.as_rows(fake, "fake features", at_least=least + 1)
+    rows_lib.check_one_width(ours.d, rows.shape[1])
     mean, factor = _mean_and_factor(ours)
     sizes = np.linspace(least, len(rows), points).astype(np.int32)
     order = None if shuffle_seed is None else np.random.RandomState(shuffle_seed)
@@ -115,7 +115,7 @@ def fid_infinity(
 
 def _as_set(values: ArrayLike | Statistics, name: str) -> Rows | Statistics:
     if not isinstance(values, Statistics):
-        return samples.as_rows(values, name, at_least=2)
+        return rows_lib.as_rows(values, name, at_least=2)
     if values.n is not None and values.n < 2:
         raise UserError(f"{name} of {values.n} images are too few; pass at least 2.")
     return values

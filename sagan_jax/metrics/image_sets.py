@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sagan_jax.data import archive as archives
-from sagan_jax.data import folder, transforms, verdicts
+from sagan_jax.data import folder, readable, transforms
 from sagan_jax.errors import UserError
-from sagan_jax.metrics import preprocessing
-from sagan_jax.metrics.preprocessing import Batch
+from sagan_jax.extractors import preprocessing
+from sagan_jax.extractors.preprocessing import Batch
 
 _LOSSY = (".jpg", ".jpeg")
 _AHEAD = 2  # batches that are read while one is looked at
@@ -135,7 +135,7 @@ class Files:
             full = f"{self._archive.root}/{name}"
             raise UserError(
                 f"{self._field}: {full!r} cannot be read as an image "
-                f"({verdicts.cause_of(error)}); mend or remove it."
+                f"({readable.cause_of(error)}); mend or remove it."
             ) from error
 
 
@@ -257,7 +257,7 @@ def _opened(path: str, field: str) -> Iterator[zipfile.ZipFile]:
     except Exception as error:  # a damaged zip raises nearly anything
         raise UserError(
             f"{field}={path!r} cannot be read as an .npz file "
-            f"({verdicts.cause_of(error)}); copy or make it again."
+            f"({readable.cause_of(error)}); copy or make it again."
         ) from error
 
 

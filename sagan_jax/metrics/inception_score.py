@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sagan_jax.errors import UserError
-from sagan_jax.metrics import samples
-from sagan_jax.metrics.samples import Rows
+from sagan_jax.metrics import rows as rows_lib
+from sagan_jax.metrics.rows import Rows
 
 
 def inception_score(
@@ -50,7 +50,7 @@ def inception_score(
             f"splits={splits} have no deviation with ddof={ddof}; set splits to "
             "1 or more, and to 2 or more with ddof=1."
         )
-    rows = samples.as_rows(logits, "logits", at_least=splits)
+    rows = rows_lib.as_rows(logits, "logits", at_least=splits)
     n = len(rows)
     order = np.arange(n)
     if shuffle_seed is not None:
@@ -67,8 +67,8 @@ def _score(logits: Rows, part: np.ndarray) -> float:
     That is the mean KL divergence, and asks for a few rows at a time only.
     """
     negative_entropy, total = 0.0, np.zeros(logits.shape[1])
-    for start in range(0, len(part), samples.BLOCK):
-        rows = logits[part[start : start + samples.BLOCK]].astype(np.float64)
+    for start in range(0, len(part), rows_lib.BLOCK):
+        rows = logits[part[start : start + rows_lib.BLOCK]].astype(np.float64)
         rows -= rows.max(axis=1, keepdims=True)
         p = np.exp(rows)
         normaliser = p.sum(axis=1, keepdims=True)

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sagan_jax.errors import UserError
-from sagan_jax.metrics import samples
+from sagan_jax.metrics import rows
 from sagan_jax.metrics.fid import frechet_distance
-from sagan_jax.metrics.samples import Rows
+from sagan_jax.metrics.rows import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def intra_frechet_distance(
       UserError: features of another kind or of different d, labels that do not belong
         to them, or a class with fewer than 4 real or 2 generated images.
     """
-    real_rows, fake_rows = samples.as_pair(real, fake)
+    real_rows, fake_rows = rows.as_pair(real, fake)
     reals = _rows_by_class(real_labels, len(real_rows), "real_labels")
     fakes = _rows_by_class(fake_labels, len(fake_rows), "fake_labels")
     chosen = sorted(reals.keys() | fakes.keys() if classes is None else set(classes))

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sagan_jax.errors import UserError
-from sagan_jax.metrics import samples
-from sagan_jax.metrics.samples import Doubles
+from sagan_jax.metrics import rows as rows_lib
+from sagan_jax.metrics.rows import Doubles
 
 
 def kernel_distance(
@@ -39,7 +39,7 @@ def kernel_distance(
             f"subsets={subsets} of subset_size={subset_size} measure nothing; set them "
             "to at least 1 and 2."
         )
-    real_rows, fake_rows = samples.as_pair(real, fake, at_least=subset_size)
+    real_rows, fake_rows = rows_lib.as_pair(real, fake, at_least=subset_size)
     draw = np.random.RandomState(seed)
     distances = []
     for _ in range(subsets):

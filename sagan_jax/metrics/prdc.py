@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sagan_jax.errors import UserError
-from sagan_jax.metrics import samples
-from sagan_jax.metrics.samples import Doubles, Rows
+from sagan_jax.metrics import rows as rows_lib
+from sagan_jax.metrics.rows import Doubles, Rows
 
 # Of the squared norms: what x.x - 2 x.y + y.y of 2048 numbers may be off by.
 _ROUNDING = 1e-12
@@ -75,13 +75,13 @@ def density_coverage(
 def _as_neighbours(real: ArrayLike, fake: ArrayLike, k: int) -> tuple[Rows, Rows]:
     if k < 1:
         raise UserError(f"k={k} is no neighbour; set it to 1 or more.")
-    return samples.as_pair(real, fake, at_least=k + 2)
+    return rows_lib.as_pair(real, fake, at_least=k + 2)
 
 
 def _mean(rows: Rows) -> Doubles:
     """Returns the mean [d]; about it the norms are least, and so is the rounding."""
     total = np.zeros(rows.shape[1])
-    for block in samples.blocks(rows):
+    for block in rows_lib.blocks(rows):
         total += block.sum(axis=0)
     return total / len(rows)
 
@@ -123,7 +123,7 @@ def _centred(
     rows: Rows, centre: Doubles, start: int = 0
 ) -> Iterator[tuple[slice, Doubles, Doubles]]:
     """Returns places, centred rows and their squared norms, from row `start` on."""
-    for block in samples.blocks(rows[start:]):
+    for block in rows_lib.blocks(rows[start:]):
         block -= centre
         part = slice(start, start + len(block))
         yield part, block, np.einsum("nd,nd->n", block, block)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sagan_jax.metrics import state_dict
+from sagan_jax.extractors import inception_layers
 
 Line = dict[str, Any]
 
@@ -35,7 +35,7 @@ def table(line: Line) -> str:
 def _notes(line: Line) -> list[str]:
     """Returns what a reader of the numbers should bear in mind."""
     notes = []
-    width = state_dict.WIDTHS[line["tap"]]
+    width = inception_layers.WIDTHS[line["tap"]]
     fewest = min(line["real_images"] or line["fake_images"], line["fake_images"])
     if fewest <= width:
         notes.append(

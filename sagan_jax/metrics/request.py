@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sagan_jax.errors import UserError
-from sagan_jax.metrics import image_sets, measurable, protocols, statistics_files
-from sagan_jax.metrics import weights as weights_lib
+from sagan_jax.extractors import inception_weights as weights_lib
+from sagan_jax.extractors.inception_weights import Weights
+from sagan_jax.metrics import image_sets, protocols, statistics_files
+from sagan_jax.metrics import plan as plan_lib
 from sagan_jax.metrics.image_sets import ImageSet
 from sagan_jax.metrics.protocols import Protocol
 from sagan_jax.metrics.statistics import Provenance, Statistics
-from sagan_jax.metrics.weights import Weights
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +91,12 @@ def plan(request: Request) -> Plan:
       UserError: a set, a file or an option that cannot be.
     """
     protocol = protocols.protocol_of(request.protocol)
-    labelled = "intra_fid" in measurable.asked_for(request.metrics)
+    labelled = "intra_fid" in plan_lib.asked_for(request.metrics)
     _check(request)
     real, fake = _open_real(request, labelled), _open_fake(request, labelled)
     weights = weights_lib.load(request.weights)
-    tap = measurable.tap_of(request.tap, weights.taps)
-    metrics, left_out = measurable.choose(
+    tap = plan_lib.tap_of(request.tap, weights.taps)
+    metrics, left_out = plan_lib.choose(
         request.metrics, real, fake, protocol=protocol, taps=weights.taps
     )
     made = Provenance(
@@ -111,9 +112,9 @@ def plan(request: Request) -> Plan:
     assumed_alike = False
     if isinstance(real, Statistics):
         assumed_alike = real.provenance is None
-        real = measurable.as_alike(request.real, real, made, request.assume_alike)
+        real = plan_lib.as_alike(request.real, real, made, request.assume_alike)
     elif labelled:
-        reals, fakes, class_names = measurable.labels_of(
+        reals, fakes, class_names = plan_lib.labels_of(
             real.classes or (), fake.classes or ()
         )
         labels = reals, fakes

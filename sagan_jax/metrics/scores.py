@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sagan_jax.errors import UserError
 from sagan_jax.metrics import fid, inception_score, intra_fid, kid, prdc
 from sagan_jax.metrics.protocols import Protocol
-from sagan_jax.metrics.samples import Rows
+from sagan_jax.metrics.rows import Rows
 from sagan_jax.metrics.statistics import Provenance, Statistics, check_same_pipeline
 
 METRICS = (

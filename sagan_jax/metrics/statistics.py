@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sagan_jax.errors import UserError
-from sagan_jax.metrics import samples
-from sagan_jax.metrics.samples import Doubles
+from sagan_jax.metrics import rows as rows_lib
+from sagan_jax.metrics.rows import Doubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ class Statistics:
         Raises:
           UserError: features of another kind, or none.
         """
-        rows = samples.as_rows(features, "features")
+        rows = rows_lib.as_rows(features, "features")
         result = cls.empty(rows.shape[1], provenance)
-        for block in samples.blocks(rows):
+        for block in rows_lib.blocks(rows):
             result = result._add_rows(block)
         return result
 
@@ -87,14 +87,14 @@ class Statistics:
         Raises:
           UserError: features of another kind or width, or the count is not known.
         """
-        rows = samples.as_rows(features, "features", at_least=0)
+        rows = rows_lib.as_rows(features, "features", at_least=0)
         if rows.shape[1] != self.d:
             raise UserError(
                 f"features of shape {rows.shape} cannot be added to statistics of "
                 f"d={self.d}; take all from one tap of one network."
             )
         result = self
-        for block in samples.blocks(rows):
+        for block in rows_lib.blocks(rows):
             result = result._add_rows(block)
         return result
 
@@ -104,7 +104,7 @@ class Statistics:
         Raises:
           UserError: different d or provenance, or a count is not known.
         """
-        samples.check_one_width(self.d, other.d)
+        rows_lib.check_one_width(self.d, other.d)
         if self.provenance != other.provenance:
             raise UserError(
                 f"provenance={self.provenance} and {other.provenance} are not one; "

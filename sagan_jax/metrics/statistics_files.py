@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sagan_jax.errors import UserError
-from sagan_jax.metrics.samples import Doubles
+from sagan_jax.metrics.rows import Doubles
 from sagan_jax.metrics.statistics import Provenance, Statistics, known_count
 
 

@@ -14,6 +14,7 @@ import pytest
 from image_files import configure, levels, sentence, write
 
 from sagan_jax.data import pipeline, prepare, prepared, sources
+from sagan_jax.data import source as source_lib
 from sagan_jax.data.array_record import ArrayRecordSource
 from sagan_jax.data.folder import FolderSource
 from sagan_jax.errors import UserError
@@ -104,18 +105,18 @@ def test_labels_count_only_for_a_model_with_classes(ready):
 
 def test_a_start_says_how_many_images_of_each_class_there_are(ready, folder):
     source = sources.make_source(configured(ready))
-    assert sources.news(source) == [
+    assert source_lib.news(source) == [
         f"data.path='{ready}' holds 6 images of 3 classes: cat 2, dog 2, owl 2, "
         f"prepared at 8 pixels from {folder}."
     ]
-    assert sources.news(source) == []
+    assert source_lib.news(source) == []
 
 
 def test_numbered_classes_with_a_gap_are_warned_of(tmp_path):
     for number in (0, 1, 3):
         image_files.put(tmp_path / "n" / str(number) / "0.png", image_files.DOT)
     path = make(tmp_path / "n", tmp_path / "ready")
-    _, warning = sources.news(sources.make_source(configured(path)))
+    _, warning = source_lib.news(sources.make_source(configured(path)))
     assert warning == (
         "warning: the classes are numbered, but 2 is missing; labels follow the sorted "
         "names, not the numbers."

@@ -24,6 +24,7 @@ from image_files import (
 from PIL import Image
 
 from sagan_jax.data import pipeline, sources, transforms
+from sagan_jax.data import source as source_lib
 from sagan_jax.data.folder import FolderSource
 from sagan_jax.errors import UserError
 
@@ -177,7 +178,7 @@ def test_what_cannot_be_read_is_left_out_and_listed_up_to_a_number(damaged, form
     source = sources.make_source(configure(path, max_unreadable=len(DAMAGE)))
     assert levels(source, range(6)) == [0, 1, 10, 11, 20, 21]
     assert len(source) == 6
-    listed = [line for line in sources.news(source) if line.startswith("warning")]
+    listed = [line for line in source_lib.news(source) if line.startswith("warning")]
     assert [without_counts(line) for line in listed] == [
         f"warning: '{path}/dog/{name}' cannot be read as an image ({DAMAGE[name][1]}) "
         "and is left out."
@@ -214,21 +215,21 @@ def test_a_folder_without_one_readable_image_is_refused(tmp_path):
 
 def test_an_image_that_fails_later_is_replaced_by_the_next_and_told_once(folder):
     source = sources.make_source(configure(folder))
-    sources.news(source)
+    source_lib.news(source)
     (folder / "cat" / "1.png").write_bytes(b"")
     (folder / "dog" / "0.png").unlink()
     for _ in range(2):
         assert levels(source, range(6)) == [0, 11, 11, 11, 20, 21]
         assert [int(source[i]["label"]) for i in range(3)] == [0, 1, 1]
     assert source.replaced == 2
-    assert sources.news(source) == [
+    assert source_lib.news(source) == [
         f"warning: '{folder}/cat/1.png' can no longer be read as an image (it is "
         f"empty); '{folder}/dog/1.png' takes its place (1 replaced so far).",
         f"warning: '{folder}/dog/0.png' can no longer be read as an image (No such "
         f"file or directory); '{folder}/dog/1.png' takes its place (2 replaced so "
         "far).",
     ]
-    assert sources.news(source) == []
+    assert source_lib.news(source) == []
 
 
 def test_the_last_image_is_replaced_by_the_first(folder):

@@ -16,9 +16,17 @@ import pytest
 from image_files import DAMAGE, put, without_counts
 from tiny_data_sets import builders
 
-from sagan_jax import cli
 from sagan_jax import config as config_lib
-from sagan_jax.data import outputs, prepare, prepared, shards, sources, workers
+from sagan_jax.commands import flags
+from sagan_jax.data import (
+    prepare,
+    prepare_outputs,
+    prepare_shards,
+    prepare_workers,
+    prepared,
+    sources,
+)
+from sagan_jax.data import source as source_lib
 from sagan_jax.data.array_record import ArrayRecordSource
 
 SHARD = "images-00000-of-00001.array_record"
@@ -53,7 +61,7 @@ def many(tmp_path):
 @pytest.fixture
 def small_shards(monkeypatch):
     """Seven images of 8 pixels in a file, so that there are six."""
-    monkeypatch.setattr(outputs, "_SHARD_BYTES", 7 * 8 * 8 * 3)
+    monkeypatch.setattr(prepare_outputs, "_SHARD_BYTES", 7 * 8 * 8 * 3)
 
 
 def content_of(out):
@@ -81,8 +89,8 @@ def test_it_tells_counts_size_time_and_how_to_train(run, folder):
 def test_the_command_that_it_tells_finds_the_images(run, folder):
     run(folder)
     words = run.lines[1].removeprefix("train on it: python launch.py ").split()
-    cli.check(words)
-    config = cli.load_config(words[1])
+    flags.check(words)
+    config = flags.load_config(words[1])
     for word in words[2:]:
         name, value = word.removeprefix("--config.").split("=")
         group, field = name.split(".")
@@ -156,9 +164,9 @@ def test_names_in_any_encoding_can_be_prepared(run, tmp_path):
     config.data.source = "array_record"
     source = sources.make_source(config)
     assert source.class_names == (os.fsdecode(b"caf\xe9"),)
-    for line in sources.news(source):
+    for line in source_lib.news(source):
         line.encode()
-    assert len(sources.digest(source)) == 64
+    assert len(source_lib.digest(source)) == 64
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -184,16 +192,16 @@ def test_a_kill_leaves_whole_shards_and_the_same_command_goes_on(
     out, whole = tmp_path / "ready", tmp_path / "whole"
     program = f"""
 import os, signal, sys
-from sagan_jax.data import outputs, prepare
-outputs._SHARD_BYTES = {outputs._SHARD_BYTES}
+from sagan_jax.data import prepare, prepare_outputs
+prepare_outputs._SHARD_BYTES = {prepare_outputs._SHARD_BYTES}
 written = []
-sha256 = outputs.sha256
+sha256 = prepare_outputs.sha256
 def killed(path):
     written.append(path)
     if len(written) == 3:  # before the third is renamed
         os.kill(os.getpid(), signal.SIGKILL)
     return sha256(path)
-outputs.sha256 = killed
+prepare_outputs.sha256 = killed
 if __name__ == "__main__":
     prepare.main([{str(many)!r}, {str(out)!r}, "--resolution", "8", "--workers", "2"])
 """
@@ -297,7 +305,7 @@ def test_ctrl_c_is_one_sentence(run, folder, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(shards.Maker, "make", interrupted)
+    monkeypatch.setattr(prepare_shards.Maker, "make", interrupted)
     assert run(folder) == 130
     assert run.errors[-1] == "error: interrupted; the same command goes on."
     assert sorted(os.listdir(run.out)) == [".lock", prepared.FILE]
@@ -310,7 +318,7 @@ def die(keys):
 
 
 def test_a_process_that_is_killed_is_one_sentence(run, many, monkeypatch):
-    monkeypatch.setattr(workers, "_make_portion", die)
+    monkeypatch.setattr(prepare_workers, "_make_portion", die)
     assert run(many, workers=1) == 1
     assert run.errors[-1] == (
         "error: --workers=1: a process was killed, as happens when memory runs out; "
@@ -566,7 +574,7 @@ def test_records_that_cannot_be_are_found_where_every_hash_is_right(
 ):
     described = prepared.read_description(verify.out)
     record = prepared.encode(image.astype(np.uint8), label)
-    made = shards._write_shard(verify.out, 0, described, iter([record]))
+    made = prepare_shards._write_shard(verify.out, 0, described, iter([record]))
     described.shards[0] = made
     prepared.write_description(verify.out, described)
     assert_damaged(verify, 0, cause)

@@ -5,7 +5,8 @@ import pytest
 from image_files import configure, sentence
 
 from sagan_jax import config as config_lib
-from sagan_jax.data import far_pairs, sources
+from sagan_jax.data import far_pairs, sources, synthetic
+from sagan_jax.data import source as source_lib
 from sagan_jax.errors import UserError
 
 
@@ -34,8 +35,8 @@ def test_synthetic_records_are_rendered_far_pairs(num_classes, difficulty):
 
 def test_synthetic_without_labels_has_the_images_of_four_classes():
     options = {"num_images": 6, "resolution": 32}
-    source = sources.SyntheticSource(num_classes=0, **options)
-    labelled = sources.SyntheticSource(num_classes=4, **options)
+    source = synthetic.SyntheticSource(num_classes=0, **options)
+    labelled = synthetic.SyntheticSource(num_classes=4, **options)
     assert (source.num_classes, source.class_names) == (0, ())
     for index in range(6):
         assert source[index]["label"] == 0
@@ -43,7 +44,7 @@ def test_synthetic_without_labels_has_the_images_of_four_classes():
 
 
 def test_synthetic_images_cannot_be_written_to_by_accident():
-    record = sources.SyntheticSource(num_images=1, resolution=32)[0]
+    record = synthetic.SyntheticSource(num_images=1, resolution=32)[0]
     with pytest.raises(ValueError, match="read-only"):
         record["image"][0] = 0
 
@@ -58,7 +59,7 @@ def test_another_number_of_classes_names_both_numbers_and_the_flag(folder):
 @pytest.mark.parametrize("label", [-1, 3])
 def test_a_label_out_of_range_is_named(label):
     with pytest.raises(UserError) as caught:
-        sources.check_labels(np.array([0, 2, label]), 3)
+        source_lib.check_labels(np.array([0, 2, label]), 3)
     assert str(caught.value) == (
         f"label={label} does not fit model.num_classes=3, whose labels are 0 to 2; "
         "mend the labels of the data, or set --config.model.num_classes to their "
@@ -67,5 +68,5 @@ def test_a_label_out_of_range_is_named(label):
 
 
 def test_labels_in_range_pass_and_without_classes_any_label_does():
-    sources.check_labels(np.array([0, 2]), 3)
-    sources.check_labels(np.array([0, 2]), 0)
+    source_lib.check_labels(np.array([0, 2]), 3)
+    source_lib.check_labels(np.array([0, 2]), 0)

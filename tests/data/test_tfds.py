@@ -13,6 +13,7 @@ from image_files import sentence
 from tiny_data_sets import builders
 
 from sagan_jax import config as config_lib
+from sagan_jax.data import source as source_lib
 from sagan_jax.data import sources, transforms
 from sagan_jax.data.tfds import TfdsSource
 
@@ -82,11 +83,11 @@ def test_the_image_may_have_another_name_and_no_label(data_dir):
 
 def test_a_start_says_how_many_images_there_are(data_dir):
     source = sources.make_source(configure(data_dir))
-    assert sources.news(source) == [
+    assert source_lib.news(source) == [
         "data.dataset='tiny_pictures/1.0.0', split 'train', holds 12 images of 3 "
         "classes."
     ]
-    assert sources.news(source) == []
+    assert source_lib.news(source) == []
 
 
 def test_a_pickle_reads_the_same(data_dir):

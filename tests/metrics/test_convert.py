@@ -10,7 +10,8 @@ from inception_recipe import arrays
 from torch_files import legacy, state_dict
 
 from sagan_jax.errors import UserError
-from sagan_jax.metrics import convert, weights
+from sagan_jax.extractors import inception_weights
+from sagan_jax.metrics import convert
 
 
 @pytest.fixture
@@ -25,25 +26,29 @@ def test_a_file_is_converted_to_where_one_says(source, tmp_path, capsys):
     assert capsys.readouterr().out == (
         f"wrote {out}: weights of unknown origin, taps 64\n"
     )
-    found = weights.load(out)
+    found = inception_weights.load(out)
     for name, array in arrays("64").items():
         np.testing.assert_array_equal(found.arrays[name], array)
-    assert found.origin == weights.load(source).origin != ""
+    assert found.origin == inception_weights.load(source).origin != ""
 
 
 def test_the_public_file_goes_where_it_is_looked_for(source, monkeypatch, capsys):
-    monkeypatch.setattr(weights, "SHA256", weights.load(source).origin)
-    monkeypatch.setattr(weights.state_dict, "TAPS", ("64",))  # this part is the whole
+    monkeypatch.setattr(
+        inception_weights, "SHA256", inception_weights.load(source).origin
+    )
+    monkeypatch.setattr(
+        inception_weights.inception_layers, "TAPS", ("64",)
+    )  # this part is the whole
     convert.main([source])
-    place = weights.cache_dir() / weights.CONVERTED
+    place = inception_weights.cache_dir() / inception_weights.CONVERTED
     assert capsys.readouterr().out == f"wrote {place}: the public weights, taps 64\n"
-    assert weights.load().is_public
+    assert inception_weights.load().is_public
 
 
 def test_another_file_does_not_take_its_place(source):
     with pytest.raises(UserError, match=r"so it cannot take its place; name an OUT"):
         convert.main([source])
-    assert not weights.cache_dir().exists()
+    assert not inception_weights.cache_dir().exists()
 
 
 def test_an_ending_that_would_mislead_is_refused(source, tmp_path):

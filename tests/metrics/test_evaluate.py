@@ -10,21 +10,13 @@ import pytest
 from image_files import FORMS, pack, put, write
 from inception_recipe import arrays
 
-from sagan_jax.metrics import (
-    comparison,
-    evaluate,
-    fid,
-    intra_fid,
-    kid,
-    report,
-    request,
-    weights,
-)
-from sagan_jax.metrics.features import Extractor
+from sagan_jax.extractors import inception_weights
+from sagan_jax.extractors.features import Extractor
+from sagan_jax.extractors.inception_weights import Weights
+from sagan_jax.metrics import comparison, evaluate, fid, intra_fid, kid, report, request
 from sagan_jax.metrics.protocols import PROTOCOLS
 from sagan_jax.metrics.statistics import Provenance, Statistics
 from sagan_jax.metrics.statistics_files import load, save
-from sagan_jax.metrics.weights import Weights
 
 COUNTS = {"real": 12, "fake": 9}
 NAMES = ("cat", "dog")
@@ -69,7 +61,7 @@ def features(side):
 def place(tmp_path_factory):
     """A directory with weights, and both sets as folders, zips and arrays."""
     root = tmp_path_factory.mktemp("sets")
-    weights.save(first_layers(), root / "w.safetensors")
+    inception_weights.save(first_layers(), root / "w.safetensors")
     for side in COUNTS:
         for index, image in enumerate(images(side)):
             # The sorted order is the one of the arrays.

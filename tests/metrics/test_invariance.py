@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from inception_recipe import arrays
 
-from sagan_jax.metrics.features import Extractor, accumulate
+from sagan_jax.extractors.features import Extractor, accumulate
+from sagan_jax.extractors.inception_weights import Weights
 from sagan_jax.metrics.fid import frechet_distance
 from sagan_jax.metrics.statistics import Statistics
-from sagan_jax.metrics.weights import Weights
 
 FLOAT64 = 1e-9  # relative, as is promised; seen: 1e-14
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sagan_jax.errors import UserError
-from sagan_jax.metrics import samples
+from sagan_jax.metrics import rows as rows_lib
 from sagan_jax.metrics.prdc import density_coverage, precision_recall
 
 GOLDEN = golden_features.values()
@@ -84,7 +84,7 @@ def test_images_repeated_without_end_are_ties_too():
 def test_blocks_change_nothing(block, monkeypatch):
     rng = np.random.default_rng(1)
     real, fake = rng.standard_normal((23, 4)), 0.7 * rng.standard_normal((31, 4)) + 0.5
-    monkeypatch.setattr(samples.blocks, "__defaults__", (block,))
+    monkeypatch.setattr(rows_lib.blocks, "__defaults__", (block,))
     assert_same(all_four(real, fake, 2), by_differences(real, fake, 2))
 
 

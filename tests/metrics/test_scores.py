@@ -4,14 +4,7 @@ import numpy as np
 import pytest
 
 from sagan_jax.errors import UserError
-from sagan_jax.metrics import (
-    fid,
-    inception_score,
-    intra_fid,
-    kid,
-    prdc,
-    scores,
-)
+from sagan_jax.metrics import fid, inception_score, intra_fid, kid, prdc, scores
 from sagan_jax.metrics.protocols import PROTOCOLS, protocol_of
 from sagan_jax.metrics.scores import METRICS, Measured
 from sagan_jax.metrics.statistics import Provenance, Statistics

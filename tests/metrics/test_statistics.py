@@ -7,13 +7,9 @@ import numpy as np
 import pytest
 
 from sagan_jax.errors import UserError
-from sagan_jax.metrics import samples
+from sagan_jax.metrics import rows as rows_lib
 from sagan_jax.metrics.fid import frechet_distance
-from sagan_jax.metrics.statistics import (
-    Provenance,
-    Statistics,
-    check_same_pipeline,
-)
+from sagan_jax.metrics.statistics import Provenance, Statistics, check_same_pipeline
 
 ROWS = np.random.default_rng(0).standard_normal((50, 4))
 ROWS += [0, 10, 1e3, 0]
@@ -42,7 +38,7 @@ def test_batches_do_not_matter(sizes):
 
 
 def test_blocks_do_not_matter(monkeypatch):
-    monkeypatch.setattr(samples.blocks, "__defaults__", (8,))
+    monkeypatch.setattr(rows_lib.blocks, "__defaults__", (8,))
     assert_same(Statistics.of(ROWS), ROWS)
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from inception_recipe import arrays
 
-from sagan_jax.metrics import comparison, weights
+from sagan_jax.extractors import inception_weights
+from sagan_jax.extractors.inception_weights import Weights
+from sagan_jax.metrics import comparison
 from sagan_jax.metrics.request import Request
-from sagan_jax.metrics.weights import Weights
 
 METRICS = {"192": "fid,kid,precision_recall", "2048": "fid,is,kid,precision_recall"}
 PROMISED = 1e-4
@@ -22,7 +23,7 @@ PROMISED = 1e-4
 def test_numbers_are_those_of_torch_fidelity(tmp_path, tap):
     real, fake = golden_two_folders.write(tmp_path)
     file = tmp_path / "w.safetensors"
-    weights.save(Weights(arrays(tap if tap == "192" else "logits")), file)
+    inception_weights.save(Weights(arrays(tap if tap == "192" else "logits")), file)
     request = Request(
         real=real, fake=fake, tap=tap, weights=str(file), metrics=METRICS[tap]
     )

@@ -1,0 +1,125 @@
+"""What a run would be, told before it starts: settings, parameters, arithmetic, memory.
+
+Everything but `compiled` follows from shapes alone: no array is made.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sagan_jax import config as config_lib
+from sagan_jax import networks
+from sagan_jax.config import Config
+from sagan_jax.runtime import mesh as mesh_lib
+from sagan_jax.training import optim
+from sagan_jax.training import state as state_lib
+from sagan_jax.training.state import GanState
+from sagan_jax.training.train_step import make_train_step
+
+
+def dry_run(config: Config, *, compile_step: bool = False) -> str:
+    """Returns a page of text about a run that is not started.
+
+    Args:
+      config: of the run.
+      compile_step: adds the compiler's own figures for this machine's devices.
+
+    Raises:
+      UserError: a field that cannot work.
+    """
+    config_lib.validate(config, with_data=False)
+    parts = (config, *networks.build(config.model), optim.make_optimizers(config))
+    state = jax.eval_shape(lambda: state_lib.create(*parts))
+    mesh = mesh_lib.make_mesh(config)
+    lowered = mesh_lib.jit_step(
+        make_train_step(*parts, mesh_lib.constrain(mesh)), mesh
+    ).lower(state, _batch(config))
+    pages = [
+        config_lib.to_json(config).rstrip(),
+        _parameters("generator", state.generator.params),
+        _parameters("discriminator", state.discriminator.params),
+        _arithmetic(config, state, lowered, mesh.size),
+    ]
+    if compile_step:
+        pages.append(compiled(lowered))
+    return "\n\n".join(pages)
+
+
+def _batch(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
+    count = config.train.batch_size * config.train.d_steps
+    side = config.model.resolution
+    return {
+        "image": jax.ShapeDtypeStruct(
+            (count, side, side, config.model.channels), jnp.uint8
+        ),
+        "label": jax.ShapeDtypeStruct((count,), jnp.int32),
+    }
+
+
+def _parameters(name: str, params: Mapping[str, Any]) -> str:
+    """Returns a table: block, arrays, numbers."""
+    rows = [f"{name:<28}{'arrays':>10}{'parameters':>16}"]
+    for block, tree in _in_order(params):
+        leaves = jax.tree.leaves(tree)
+        rows.append(f"  {block:<26}{len(leaves):>10}{_size(tree):>16,}")
+    rows.append(
+        f"  {'total':<26}{len(jax.tree.leaves(params)):>10}{_size(params):>16,}"
+    )
+    return "\n".join(rows)
+
+
+def _in_order(params: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Returns blocks with 'block2' before 'block10'."""
+
+    def key(item: tuple[str, Any]) -> tuple[str, int]:
+        letters = item[0].rstrip("0123456789")
+        return letters, int(item[0][len(letters) :] or 0)
+
+    return sorted(params.items(), key=key)
+
+
+def _size(tree: Any) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def _bytes(tree: Any) -> int:
+    return sum(
+        math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)
+    )
+
+
+def _arithmetic(config: Config, state: GanState, lowered: Any, devices: int) -> str:
+    # Counted on the program before XLA changes it: one multiply or add is one FLOP,
+    # and taps on a padded border do not count.
+    flops = float(lowered.cost_analysis()["flops"])
+    images = config.train.batch_size
+    return "\n".join(
+        [
+            f"one step: {config.train.d_steps} discriminator update(s) and one of the "
+            f"generator, of {images} images, {images // devices} on each of {devices} "
+            "device(s)",
+            f"  {flops / 1e9:,.1f} GFLOP, {flops / images / 1e9:,.2f} GFLOP per image",
+            f"state: {_bytes(state) / 2**20:,.1f} MiB on each device",
+            f"run: {config.train.steps:,} steps, "
+            f"{flops * config.train.steps / 1e15:,.1f} PFLOP",
+        ]
+    )
+
+
+def compiled(lowered: Any) -> str:
+    """Returns what the compiler says of a step on one of this machine's devices."""
+    program = lowered.compile()
+    memory, cost = program.memory_analysis(), program.cost_analysis()
+    device = jax.devices()[0]
+    return "\n".join(
+        [
+            f"compiled for {device.platform} ({device.device_kind}), per device:",
+            f"  arguments {memory.argument_size_in_bytes / 2**20:,.1f} MiB, "
+            f"temporary {memory.temp_size_in_bytes / 2**20:,.1f} MiB, "
+            f"results {memory.output_size_in_bytes / 2**20:,.1f} MiB",
+            f"  {cost['flops'] / 1e9:,.1f} GFLOP after the compiler's changes",
+        ]
+    )

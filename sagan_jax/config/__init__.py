@@ -1,0 +1,32 @@
+"""Every setting of a run: the dataclasses, their checks, their JSON form."""
+
+from sagan_jax.config.checks import CHOICES, validate, wanted
+from sagan_jax.config.fields import (
+    SAME,
+    Config,
+    DataConfig,
+    EvaluationConfig,
+    MeshConfig,
+    ModelConfig,
+    OptimConfig,
+    TrainConfig,
+)
+from sagan_jax.config.json_form import differences, fields_of, from_json, to_json
+
+__all__ = [
+    "CHOICES",
+    "SAME",
+    "Config",
+    "DataConfig",
+    "EvaluationConfig",
+    "MeshConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "TrainConfig",
+    "differences",
+    "fields_of",
+    "from_json",
+    "to_json",
+    "validate",
+    "wanted",
+]

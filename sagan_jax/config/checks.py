@@ -1,0 +1,177 @@
+"""What a field may hold: choices, bounds, and what must fit together."""
+
+import typing
+from typing import Any
+
+from sagan_jax.config.fields import Config, DataConfig
+from sagan_jax.config.json_form import fields_of
+from sagan_jax.errors import UserError
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "model.attention_block": (
+        "attention",
+        "residual",
+        "residual_3x3",
+        "residual_full",
+    ),
+    "model.attention_form": ("official", "paper", "port"),
+    "model.class_tables": ("published", "one_plus", "one_plus_spectral"),
+    "model.weight_init": ("xavier", "orthogonal"),
+    "model.dtype": ("float32", "bfloat16", "float64"),
+    "data.source": ("synthetic", "folder", "array_record", "tfds"),
+    "data.difficulty": ("full", "easy"),
+    "data.distance": ("near", "mid", "far"),
+    "optim.schedule": ("constant", "linear"),
+    "train.loss": ("hinge", "non_saturating"),
+    "train.order": ("discriminator_first", "generator_first"),
+    "evaluation.statistics": ("running", "standing"),
+    "evaluation.protocol": (
+        "torch-fidelity",
+        "pytorch-fid",
+        "official-like",
+        "studio-like",
+        "mmgen-like",
+    ),
+}
+
+
+# Bounds are inclusive. What only the networks can know (which maps exist at a
+# resolution, whether attention divides the channels) is checked while they are built.
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "model.resolution": (4, 4096),
+    "model.num_classes": (0, 10**6),
+    "model.channels": (1, 4),
+    "model.latent_dim": (1, 10**5),
+    "model.width": (1, 4096),
+    "model.generator_width": (0, 4096),
+    "model.discriminator_width": (0, 4096),
+    "model.spectral_norm_eps": (0, 1),
+    "model.spectral_norm_warmup": (0, 10**4),
+    "model.batch_norm_group_size": (0, 10**6),
+    "model.batch_norm_decay": (0, 1),
+    "model.batch_norm_last_decay": (0, 1),
+    "model.batch_norm_eps": (0, 1),
+    "data.max_unreadable": (0, 10**8),
+    "data.num_images": (1, 10**8),
+    "data.seed": (0, 2**32 - 1),
+    "data.threads": (0, 1024),
+    "optim.generator_lr": (0, 10),
+    "optim.discriminator_lr": (0, 10),
+    "optim.beta1": (0, 0.999999),
+    "optim.beta2": (0, 0.9999999),
+    "optim.eps": (0, 1),
+    "optim.decay_start": (0, 1),
+    "optim.decay_to": (0, 1),
+    "train.seed": (0, 2**32 - 1),
+    "train.steps": (1, 2**31 - 1),
+    "train.batch_size": (1, 2**20),
+    "train.d_steps": (1, 1000),
+    "train.ema_decay": (0, 0.9999999),
+    "train.ema_start": (0, 2**31 - 1),
+    "train.log_every": (1, 2**31 - 1),
+    "train.sample_every": (1, 2**31 - 1),
+    "train.checkpoint_every": (1, 2**31 - 1),
+    "train.keep_checkpoints": (1, 10**6),
+    "train.keep_every": (0, 2**31 - 1),
+    "train.rollbacks": (0, 1000),
+    "evaluation.standing_batches": (1, 10**6),
+    "evaluation.standing_batch_size": (2, 2**20),
+    "evaluation.reference_samples": (0, 10**8),
+    "evaluation.num_samples": (0, 10**8),
+    "evaluation.every": (0, 2**31 - 1),
+    "evaluation.every_samples": (1, 10**8),
+    "evaluation.seeds": (1, 1000),
+    "evaluation.batch_size": (1, 2**20),
+    "evaluation.seed": (0, 2**32 - 1),
+    "evaluation.truncation": (0, 100),
+    "evaluation.rows": (1, 1000),
+    "evaluation.columns": (1, 1000),
+    "mesh.devices": (0, 10**6),
+}
+
+
+def validate(config: Config, *, with_data: bool = True) -> None:
+    """Raises UserError for the first field that cannot work; touches nothing.
+
+    Types are checked as well, since tuples given on a command line are not. Sampling
+    needs no images: `with_data=False` leaves out whether there are any that fit.
+    """
+    for name, value, annotation in fields_of(config):
+        _check_type(name, value, annotation)
+        if name in CHOICES and value not in CHOICES[name]:
+            raise UserError(
+                f"{name}={value!r} is not known; choose among "
+                f"{', '.join(CHOICES[name])}."
+            )
+        if name in _BOUNDS:
+            low, high = _BOUNDS[name]
+            if not low <= value <= high:
+                raise UserError(
+                    f"{name}={value!r} is out of range; choose a value from "
+                    f"{low:.10g} to {high:.10g}."
+                )
+    if with_data:
+        _check_place(config.data)
+    if with_data and config.data.source == "synthetic":
+        _check_synthetic(config)
+    group, size = config.model.batch_norm_group_size, config.train.batch_size
+    if group and size % group:
+        raise UserError(
+            f"train.batch_size={size} cannot be split into groups of "
+            f"model.batch_norm_group_size={group}; choose a multiple of it."
+        )
+
+
+def _check_place(data: DataConfig) -> None:
+    if data.source == "folder" and not data.path:
+        raise UserError(
+            "data.path='' names no folder; set --config.data.path=DIR to a directory "
+            "with one sub-folder of images for each class."
+        )
+    if data.source == "array_record" and not data.path:
+        raise UserError(
+            "data.path='' names no prepared images; set --config.data.path=DIR to a "
+            "directory that python -m sagan_jax.data.prepare has written."
+        )
+    if data.source == "tfds" and not data.dataset:
+        raise UserError(
+            "data.dataset='' names no data set of tensorflow-datasets; set "
+            "--config.data.dataset=NAME, such as cifar10."
+        )
+
+
+def _check_synthetic(config: Config) -> None:
+    if config.model.num_classes not in (0, 4, 6):
+        raise UserError(
+            f"model.num_classes={config.model.num_classes} does not fit the synthetic "
+            "source, which draws 4 or 6 shapes; choose 4, 6, or 0 for no labels."
+        )
+    if config.model.channels != 3:
+        raise UserError(
+            f"model.channels={config.model.channels} does not fit the synthetic "
+            "source, whose pairs agree in hue; choose 3."
+        )
+
+
+def _check_type(name: str, value: Any, annotation: Any) -> None:
+    if not _fits(value, annotation):
+        raise UserError(
+            f"{name}={value!r} has the wrong type; it takes {wanted(annotation)}."
+        )
+
+
+def wanted(annotation: Any) -> str:
+    """Returns what a field of this type takes, in words."""
+    if typing.get_origin(annotation) is tuple:
+        return "a tuple of integers, such as 16,32"
+    words = {int: "a whole number", float: "a finite number", bool: "true or false"}
+    return words.get(annotation, "text")
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    if typing.get_origin(annotation) is tuple:
+        return isinstance(value, tuple) and all(_fits(item, int) for item in value)
+    if annotation is float:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and value == value and abs(value) != float("inf")
+    return type(value) is annotation

@@ -1,0 +1,75 @@
+"""A config as JSON, and as a flat list of its fields."""
+
+import dataclasses
+import json
+from typing import Any
+
+from sagan_jax.config.fields import Config
+from sagan_jax.errors import UserError
+
+
+def fields_of(config: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Returns (dotted name, value, annotation) of every leaf field, in order."""
+    leaves: list[tuple[str, Any, Any]] = []
+    for item in dataclasses.fields(config):
+        name, value = prefix + item.name, getattr(config, item.name)
+        if dataclasses.is_dataclass(value):
+            leaves += fields_of(value, name + ".")
+        else:
+            leaves.append((name, value, item.type))
+    return leaves
+
+
+def differences(
+    ours: Config, theirs: Config, groups: tuple[str, ...]
+) -> list[tuple[str, Any, Any]]:
+    """Returns (name, our value, their value) of fields that differ in `groups`.
+
+    A group is the first part of a dotted name, such as 'model', or a whole name.
+    """
+    other = {name: value for name, value, _ in fields_of(theirs)}
+    return [
+        (name, value, other[name])
+        for name, value, _ in fields_of(ours)
+        if (name.split(".")[0] in groups or name in groups) and value != other[name]
+    ]
+
+
+def to_json(config: Config) -> str:
+    """Returns the config as indented JSON; `from_json` is its inverse."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str) -> Config:
+    """Returns the Config that `to_json` wrote.
+
+    Fields that are missing keep their defaults, so that a run made before a field
+    existed can still be read.
+
+    Raises:
+      UserError: not JSON, or a field that no Config has.
+    """
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"the config is not valid JSON ({error}).") from None
+    config = Config()
+    _fill(config, values, "")
+    return config
+
+
+def _fill(target: Any, values: Any, prefix: str) -> None:
+    if not isinstance(values, dict):
+        where = f"config field {prefix[:-1]}" if prefix else "the config"
+        raise UserError(f"{where} is not a JSON object of fields.")
+    known = {item.name for item in dataclasses.fields(target)}
+    for name, value in values.items():
+        if name not in known:
+            raise UserError(
+                f"config field {prefix}{name} is not known to this version; "
+                "use the version that wrote it."
+            )
+        if dataclasses.is_dataclass(getattr(target, name)):
+            _fill(getattr(target, name), value, f"{prefix}{name}.")
+        else:
+            setattr(target, name, tuple(value) if isinstance(value, list) else value)

@@ -1,0 +1,1 @@
+"""The evaluated generator of a run, and its scores."""

@@ -1,0 +1,281 @@
+"""Scores of a generator: what it needs is found first, so that no run ends for it.
+
+Synthetic far pairs are scored by agreement, which needs no network. All else is
+compared with real images through one, in all processes: each makes and looks at its
+own part of the images, and every process ends with all features and the same scores.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from sagan_jax.config import Config
+from sagan_jax.data import source as source_lib
+from sagan_jax.data import sources
+from sagan_jax.data.folder import FolderSource
+from sagan_jax.errors import UserError
+from sagan_jax.evaluation import far_pairs, references, sampling
+from sagan_jax.extractors import features, inception_weights
+from sagan_jax.metrics import protocols, scores
+from sagan_jax.metrics.scores import Measured, Scores
+from sagan_jax.metrics.statistics import Provenance
+from sagan_jax.networks import Generator
+from sagan_jax.runtime.processes import _gathered, _share
+
+AGREEMENT = "agreement"
+USUAL = ("fid", "is", "kid", "precision_recall", "density_coverage")
+
+
+def metrics_of(config: Config) -> tuple[str, ...]:
+    """Returns the metrics of a run, in order.
+
+    Raises:
+      UserError: one that is not known, or agreement of images that are no far pairs.
+    """
+    synthetic = config.data.source == "synthetic"
+    given = config.evaluation.metrics.replace(" ", "")
+    if not given:
+        return (AGREEMENT,) if synthetic else USUAL
+    names = tuple(given.split(","))
+    if AGREEMENT in names and not synthetic:
+        raise UserError(
+            f"evaluation.metrics={given!r}: agreement is a property of the synthetic "
+            "pairs; leave it out for other images."
+        )
+    others = [name for name in names if name != AGREEMENT]
+    if others:
+        scores.check_metrics(others)
+    return names
+
+
+class Scorer:
+    """The metrics of a run, with the network and the real images that they need."""
+
+    def __init__(self, config: Config, source: source_lib.Source | None = None) -> None:
+        """Finds the weights and the real images; features are taken when needed.
+
+        Args:
+          config: of the run; its `evaluation` says what is measured, and how.
+          source: of the training images, if it is at hand.
+
+        Raises:
+          UserError: an unknown metric or protocol; no weights; no real images.
+        """
+        self._config = config
+        self.metrics = metrics_of(config)
+        self.protocol = protocols.protocol_of(config.evaluation.protocol)
+        self._by_network = [name for name in self.metrics if name != AGREEMENT]
+        self._reference: Measured | None = None
+        if not self._by_network:
+            return
+        if config.model.channels != 3:
+            raise UserError(
+                f"model.channels={config.model.channels}: the network of the metrics "
+                "takes colour images; set --config.evaluation.metrics=agreement or "
+                "evaluation.every=0."
+            )
+        found = inception_weights.load(config.evaluation.weights)
+        covered = [tap for tap in found.taps if not tap.startswith("logits")]
+        self._tap = config.evaluation.tap or covered[-1]
+        self._frechet = inception_weights.metric_name(self._tap, found)
+        if not config.evaluation.metrics and self.protocol.logits not in found.taps:
+            self._by_network.remove("is")  # nobody asked for it by name
+        taps = [self._tap]
+        if "is" in self._by_network:
+            taps.append(self.protocol.logits)
+        self._extractor = features.Extractor(
+            found, taps, pipeline=self.protocol.pipeline
+        )
+        settings = config.evaluation
+        self._source = source or sources.make_source(config)
+        if settings.reference:
+            self._source = _reference(config, "reference", settings.reference)
+        if settings.held_out:  # only looked at, so that it is known to be there
+            _reference(config, "held_out", settings.held_out)
+
+    def score(
+        self,
+        generator: Generator,
+        variables: dict[str, Any],
+        *,
+        count: int,
+        seed: int,
+        truncation: float = 0.0,
+    ) -> Scores:
+        """Returns numbers by name for `count` images of balanced classes.
+
+        Args:
+          generator: the module.
+          variables: of the generator, as it is evaluated.
+          count: generated images.
+          seed: of their latents.
+          truncation: likewise; see sampling.latents.
+        """
+        found: Scores = {}
+        if AGREEMENT in self.metrics:
+            found |= far_pairs.score_far_pairs(
+                self._config,
+                generator,
+                variables,
+                count=count,
+                seed=seed,
+                truncation=truncation,
+            )
+        if self._by_network:
+            real = self.reference()
+            fake = self._measured_samples(generator, variables, count, seed, truncation)
+            found |= scores.compute(
+                real,
+                fake,
+                self._by_network,
+                protocol=self.protocol,
+                frechet=self._frechet,
+            )
+        return found
+
+    def reference(self) -> Measured:
+        """Returns the features of the real images, remembered on the disk."""
+        if self._reference is None:
+            self._reference = self._measured_reals()
+        return self._reference
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what a reader must know to repeat the numbers, apart from the run."""
+        if not self._by_network:
+            return {}
+        real = self.reference()
+        made = self._extractor.provenance
+        return {
+            "protocol_differs": self._differences(),
+            "tap": self._tap,
+            "pipeline": made["pipeline"],
+            "network_precision": made["precision"],
+            "weights": made["weights"],
+            "weights_origin": made["origin"],
+            "reference": real.provenance.data_set,
+            "reference_split": real.provenance.split,
+            "reference_preprocessing": real.provenance.preprocessing,
+            "reference_images": len(real.features),
+        }
+
+    def _differences(self) -> str:
+        """Returns in what the numbers differ from those of the protocol's name."""
+        settings, protocol = self._config.evaluation, self.protocol
+        found = [protocol.differs] if protocol.differs else []
+        if settings.num_samples != protocol.fakes:
+            found.append(f"{settings.num_samples} images instead of {protocol.fakes}")
+        if settings.statistics != protocol.statistics:
+            found.append(
+                f"{settings.statistics} statistics instead of {protocol.statistics}"
+            )
+        return "; ".join(found)
+
+    def _provenance(self, data_set: str, split: str) -> Provenance:
+        side = self._config.model.resolution
+        return Provenance(
+            data_set=data_set,
+            split=split,
+            preprocessing=f"centre square, {side} px, uint8",
+            pipeline=self._extractor.provenance["pipeline"],
+            tap=self._tap,
+            weights=self._extractor.provenance["weights"],
+        )
+
+    def _measured_samples(
+        self,
+        generator: Generator,
+        variables: dict[str, Any],
+        count: int,
+        seed: int,
+        truncation: float,
+    ) -> Measured:
+        labels = sampling.balanced_labels(count, generator.num_classes)
+        mine = _share(count)
+        batches = sampling.sample(
+            generator,
+            variables,
+            labels[mine],
+            seed=seed,
+            batch_size=self._config.evaluation.batch_size,
+            truncation=truncation,
+            start=mine.start,
+            devices=jax.local_devices(),
+        )
+        found = features.extract(
+            batches,
+            self._extractor,
+            total=mine.stop - mine.start,
+            progress=jax.process_index() == 0,
+        )
+        rows = {name: _gathered(part, count) for name, part in found.items()}
+        return Measured(
+            features=rows[self._tap],
+            provenance=self._provenance("generated", ""),
+            logits=rows.get(self.protocol.logits),
+            labels=labels if generator.num_classes else None,
+        )
+
+    def _measured_reals(self) -> Measured:
+        settings = self._config.evaluation
+        total = min(settings.reference_samples or len(self._source), len(self._source))
+        # So that the first of them, or a part, are of every class.
+        order = np.random.default_rng(0).permutation(len(self._source))[:total]
+        data = self._config.data
+        name = settings.reference or data.dataset or data.path or data.source
+        split = data.split if data.source == "tfds" and not settings.reference else ""
+        provenance = self._provenance(Path(name).name, split)
+        mine = _share(total)
+
+        def measure() -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+            labels: list[int] = []
+            found = features.extract(
+                _records(self._source, order[mine], labels),
+                lambda images: {self._tap: self._extractor(images)[self._tap]},
+                total=mine.stop - mine.start,
+                progress=jax.process_index() == 0,
+            )
+            rows = _gathered(found[self._tap], total)
+            return rows, _gathered(np.asarray(labels, np.int32), total)
+
+        images = source_lib.digest(self._source)
+        key = _digest(images, total, self._config.model.resolution) if images else ""
+        rows, labels = references.remembered(key, provenance, measure)
+        classes = labels if self._config.model.num_classes else None
+        return Measured(features=rows, provenance=provenance, labels=classes)
+
+
+def _reference(config: Config, field: str, path: str) -> source_lib.Source:
+    """Returns the images of a folder or .zip that `evaluation.<field>` names."""
+    found = FolderSource(
+        path,
+        resolution=config.model.resolution,
+        channels=config.model.channels,
+        labelled=config.model.num_classes > 0,
+        max_unreadable=config.data.max_unreadable,
+    )
+    if found.num_classes != config.model.num_classes:
+        raise UserError(
+            f"evaluation.{field}={path!r} holds {found.num_classes} classes, and the "
+            f"model has {config.model.num_classes}; give images of the same classes."
+        )
+    return found
+
+
+def _records(
+    source: source_lib.Source, indices: NDArray[np.intp], labels: list[int]
+) -> Iterator[NDArray[np.uint8]]:
+    """Yields images of the indices in batches; their labels are appended."""
+    for begin in range(0, len(indices), 256):
+        records = [source[int(index)] for index in indices[begin : begin + 256]]
+        labels += [int(record["label"]) for record in records]
+        yield np.stack([record["image"] for record in records])
+
+
+def _digest(*facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]

@@ -1,0 +1,1 @@
+"""Networks that turn uint8 images into features."""

@@ -1,0 +1,1 @@
+"""What lies on a disk: files written whole, locks, manifests, foreign formats."""

@@ -1,0 +1,25 @@
+"""The generator and the discriminator, and all that they are made of.
+
+Importing this package imports no jax: the names below are looked up when they are asked
+for, so that channel plans and costs can be had without it.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sagan_jax.networks.from_config import build
+    from sagan_jax.networks.resnet import Discriminator, Generator
+
+__all__ = ["Discriminator", "Generator", "build"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Discriminator", "Generator"):
+        from sagan_jax.networks import resnet
+
+        return getattr(resnet, name)
+    if name == "build":
+        from sagan_jax.networks.from_config import build
+
+        return build
+    raise AttributeError(f"module 'sagan_jax.networks' has no attribute {name!r}")

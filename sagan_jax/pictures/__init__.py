@@ -1,0 +1,1 @@
+"""Pictures made of images: grids and sample sheets."""

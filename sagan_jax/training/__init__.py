@@ -1,0 +1,1 @@
+"""Losses, optimisers, state and the training step: no disk, no printing."""

@@ -1,0 +1,250 @@
+"""One step of training: `d_steps` updates of the discriminator, one of the generator.
+
+The one rule of mutable state: networks always return their updates, the step decides
+which are kept. The discriminator's `u` is kept in its own update and dropped in the
+generator's. The generator's `u` and running statistics are kept in its own update, and
+in the discriminator's only in the official order.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sagan_jax import pixels
+from sagan_jax.config import Config
+from sagan_jax.networks import Discriminator, Generator
+from sagan_jax.networks.layers import param_dtype
+from sagan_jax.training.losses import LOSSES
+from sagan_jax.training.optim import Optimizers
+from sagan_jax.training.state import STEP_STREAM, GanState, NetworkState, Tree
+
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
+TrainStep = Callable[[GanState, Batch], tuple[GanState, Metrics]]
+
+GENERATOR_COLLECTIONS = ["batch_stats", "spectral", "sigma"]
+DISCRIMINATOR_COLLECTIONS = ["spectral", "sigma"]
+
+
+class _Context(NamedTuple):
+    """What every phase of a step needs."""
+
+    config: Config
+    generator: Generator
+    discriminator: Discriminator
+    optimizers: Optimizers
+    constrain: Callable[[Any], Any]
+
+
+def make_train_step(
+    config: Config,
+    generator: Generator,
+    discriminator: Discriminator,
+    optimizers: Optimizers,
+    constrain: Callable[[Any], Any] = lambda tree: tree,
+) -> TrainStep:
+    """Returns the pure function `step(state, batch) -> (state, metrics)`.
+
+    `batch` holds d_steps * batch_size examples: 'image' uint8 [., H, W, C] and 'label'
+    int32 [.]. Randomness comes from the seed and `state.step`. A step whose losses,
+    gradients or new state are not finite changes only `step` and `skipped`.
+
+    Args:
+      config: of the run.
+      generator: from networks.build.
+      discriminator: from networks.build.
+      optimizers: from optim.make_optimizers.
+      constrain: keeps latents and labels split over the devices of a mesh; see
+        mesh.constrain.
+
+    Reference: Zhang et al. 2019, section 4; the order 'generator_first' is that of
+      `brain-research/self-attention-gan:train_imagenet.py` (TF-GAN's sequential hooks).
+    """
+    context = _Context(config, generator, discriminator, optimizers, constrain)
+    generator_first = config.train.order == "generator_first"
+
+    def step(state: GanState, batch: Batch) -> tuple[GanState, Metrics]:
+        key = jax.random.fold_in(
+            jax.random.fold_in(jax.random.key(config.train.seed), STEP_STREAM),
+            state.step,
+        )
+        g_key, d_key = jax.random.split(key)
+        g, d = state.generator, state.discriminator
+        if generator_first:
+            g, g_metrics = _generator_update(context, g, d, g_key)
+            g, d, d_metrics = _discriminator_updates(context, g, d, batch, d_key)
+        else:
+            g, d, d_metrics = _discriminator_updates(context, g, d, batch, d_key)
+            g, g_metrics = _generator_update(context, g, d, g_key)
+        new = dataclasses.replace(
+            state, generator=g, discriminator=d, ema=_new_ema(config, state, g.params)
+        )
+        metrics = {**d_metrics, **g_metrics, **_gates(g, "generator")}
+        metrics |= _gates(d, "discriminator")
+        finite = _all_finite([metrics, g.batch_stats, g.spectral, d.spectral])
+        new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
+        new = dataclasses.replace(
+            new,
+            step=state.step + 1,
+            skipped=state.skipped + jnp.where(finite, 0, 1).astype(jnp.int32),
+        )
+        return new, {**metrics, "skipped": new.skipped.astype(jnp.float32)}
+
+    return step
+
+
+def _discriminator_updates(
+    context: _Context, g: NetworkState, d: NetworkState, batch: Batch, key: jax.Array
+) -> tuple[NetworkState, NetworkState, Metrics]:
+    """Returns G as the order leaves it, D after `d_steps` updates, mean metrics."""
+    d_steps = context.config.train.d_steps
+    history = []
+    # Unrolled: XLA's CPU convolutions are about ten times slower inside of a loop.
+    for i, update_key in enumerate(jax.random.split(key, d_steps)):
+        # Update i has every d_steps-th row from i on, so rows stay on their device.
+        rows = jax.tree.map(lambda x, i=i: _every(x, d_steps)[:, i], batch)
+        g, d, metrics = _discriminator_update(context, g, d, rows, update_key)
+        history.append(metrics)
+    return g, d, jax.tree.map(lambda *values: sum(values) / d_steps, *history)
+
+
+def _every(x: jax.Array, d_steps: int) -> jax.Array:
+    return x.reshape(-1, d_steps, *x.shape[1:])
+
+
+def _discriminator_update(
+    context: _Context, g: NetworkState, d: NetworkState, batch: Batch, key: jax.Array
+) -> tuple[NetworkState, NetworkState, Metrics]:
+    z, fake_labels = _draw(context, key)
+    fake, updates = context.generator.apply(
+        g.variables, z, fake_labels, train=True, mutable=GENERATOR_COLLECTIONS
+    )
+    if context.config.train.order == "generator_first":
+        g = _moved(g, updates)
+    real = pixels.decode(batch["image"], fake.dtype)
+    labels = None
+    if fake_labels is not None:
+        labels = _interleave(batch["label"], fake_labels)
+
+    def loss_of(params: Tree) -> tuple[jax.Array, tuple[Any, ...]]:
+        logits, updates = context.discriminator.apply(
+            {**d.variables, "params": params},
+            _interleave(real, jax.lax.stop_gradient(fake)),
+            labels,
+            train=True,
+            mutable=DISCRIMINATOR_COLLECTIONS,
+        )
+        on_real, on_fake = logits[0::2], logits[1::2]
+        loss = LOSSES[context.config.train.loss].discriminator(on_real, on_fake)
+        return loss, (on_real, on_fake, updates)
+
+    (loss, (on_real, on_fake, updates)), grads = jax.value_and_grad(
+        loss_of, has_aux=True
+    )(d.params)
+    d = _moved(_optimized(d, grads, context.optimizers.discriminator), updates)
+    metrics = {
+        "loss/discriminator": loss,
+        "logits/real": on_real.mean(),
+        "logits/fake": on_fake.mean(),
+        "positive/real": (on_real > 0).mean(),
+        "positive/fake": (on_fake > 0).mean(),
+        **_norms(grads, d, updates, "discriminator"),
+    }
+    return g, d, metrics
+
+
+def _generator_update(
+    context: _Context, g: NetworkState, d: NetworkState, key: jax.Array
+) -> tuple[NetworkState, Metrics]:
+    z, labels = _draw(context, key)
+
+    def loss_of(params: Tree) -> tuple[jax.Array, Tree]:
+        fake, updates = context.generator.apply(
+            {**g.variables, "params": params},
+            z,
+            labels,
+            train=True,
+            mutable=GENERATOR_COLLECTIONS,
+        )
+        logits: Any = context.discriminator.apply(d.variables, fake, labels, train=True)
+        return LOSSES[context.config.train.loss].generator(logits), updates
+
+    (loss, updates), grads = jax.value_and_grad(loss_of, has_aux=True)(g.params)
+    g = _moved(_optimized(g, grads, context.optimizers.generator), updates)
+    return g, {"loss/generator": loss, **_norms(grads, g, updates, "generator")}
+
+
+def _draw(context: _Context, key: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+    """Returns z [N, latent_dim] and uniform labels [N] (None where unconditional)."""
+    z_key, label_key = jax.random.split(key)
+    n, generator = context.config.train.batch_size, context.generator
+    shape = (n, generator.latent_dim)
+    z = jax.random.normal(z_key, shape, param_dtype(generator.dtype))
+    if not generator.num_classes:
+        return context.constrain(z), None
+    labels = jax.random.randint(label_key, (n,), 0, generator.num_classes, jnp.int32)
+    return context.constrain((z, labels))
+
+
+def _interleave(real: jax.Array, fake: jax.Array) -> jax.Array:
+    """Returns [2N, ...]: real, fake, real, fake: rows stay on their device."""
+    return jnp.stack([real, fake], axis=1).reshape(-1, *real.shape[1:])
+
+
+def _moved(network: NetworkState, updates: Tree) -> NetworkState:
+    return dataclasses.replace(
+        network,
+        batch_stats=updates.get("batch_stats", network.batch_stats),
+        spectral=updates.get("spectral", network.spectral),
+    )
+
+
+def _optimized(
+    network: NetworkState, grads: Tree, optimizer: optax.GradientTransformation
+) -> NetworkState:
+    changes, opt_state = optimizer.update(grads, network.opt_state, network.params)
+    return dataclasses.replace(
+        network,
+        params=optax.apply_updates(network.params, changes),
+        opt_state=opt_state,
+    )
+
+
+def _new_ema(config: Config, state: GanState, params: Tree) -> Tree:
+    if not config.train.ema_decay:
+        return state.ema
+    # An exact copy of the live parameters until the start.
+    started = state.step + 1 > config.train.ema_start
+    rate = 1.0 - config.train.ema_decay
+    return jax.tree.map(
+        lambda old, new: jnp.where(started, old + rate * (new - old), new),
+        state.ema,
+        params,
+    )
+
+
+def _norms(grads: Tree, network: NetworkState, updates: Tree, name: str) -> Metrics:
+    metrics = {
+        f"gradient_norm/{name}": optax.tree.norm(grads),
+        f"parameter_norm/{name}": optax.tree.norm(network.params),
+    }
+    sigmas = jax.tree.leaves(updates.get("sigma", {}))
+    if sigmas:
+        metrics[f"largest_sigma/{name}"] = jnp.stack(sigmas).max()
+    return metrics
+
+
+def _gates(network: NetworkState, name: str) -> Metrics:
+    return {
+        f"gamma/{name}/{block}": params["gamma"]
+        for block, params in network.params.items()
+        if "gamma" in params
+    }
+
+
+def _all_finite(tree: Tree) -> jax.Array:
+    return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()

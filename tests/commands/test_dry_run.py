@@ -1,0 +1,45 @@
+"""What a dry run says, against numbers of other origin."""
+
+import re
+
+import pytest
+
+from experiments import imagenet128, quickstart
+from sagan_jax.commands import dry_run
+
+
+@pytest.fixture(scope="module")
+def official() -> str:
+    config = imagenet128.get_config()
+    config.mesh.devices = 1
+    return dry_run.dry_run(config)
+
+
+def test_official_totals_are_printed(official: str) -> None:
+    totals = re.findall(r"total +(\d+) +([\d,]+)", official)
+    assert totals == [("61", "42,078,852"), ("42", "39,463,618")]
+
+
+def test_arithmetic_is_that_of_the_plain_step(official: str) -> None:
+    # Four generator passes of 17.55 GFLOP (one in the discriminator's update, three in
+    # its own) and eight discriminator passes of 8.77, counted by hand from the layers
+    # without padding; less the first convolution's gradient of the images.
+    found = re.search(r"([\d.]+) GFLOP per image", official)
+    assert found
+    assert float(found[1]) == pytest.approx(4 * 17.55 + 8 * 8.77, rel=0.01)
+
+
+def test_state_is_parameters_and_two_moments(official: str) -> None:
+    floats = 3 * (42_078_852 + 39_463_618)
+    found = re.search(r"state: ([\d,.]+) MiB", official)
+    assert found
+    assert float(found[1].replace(",", "")) == pytest.approx(
+        4 * floats / 2**20, rel=0.001
+    )
+
+
+def test_compiler_is_asked_only_when_wanted(official: str) -> None:
+    config = quickstart.get_config("smoke")
+    config.mesh.devices = 1
+    assert "compiled for" not in official
+    assert "compiled for cpu" in dry_run.dry_run(config, compile_step=True)

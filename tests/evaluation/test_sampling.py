@@ -1,0 +1,315 @@
+"""Images by index, and standing statistics."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import tiny_gan
+
+from sagan_jax.errors import UserError
+from sagan_jax.evaluation import sampling
+
+LABELS = np.array([3, 0, 1, 2, 2, 1, 0, 3, 3, 1])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compiles() -> Iterator[None]:
+    with tiny_gan.quick_compiles():
+        yield
+
+
+@pytest.fixture(scope="module")
+def generator() -> Any:
+    return tiny_gan.build().generator
+
+
+@pytest.fixture(scope="module")
+def variables() -> dict[str, Any]:
+    return tiny_gan.random_state(tiny_gan.build()).generator.variables
+
+
+def _sample(
+    generator: Any, variables: Any, labels: Any, seed: int = 5, batch_size: int = 8
+) -> np.ndarray:
+    batches = sampling.sample(
+        generator, variables, labels, seed=seed, batch_size=batch_size
+    )
+    return np.concatenate(list(batches))
+
+
+@pytest.fixture(scope="module")
+def images(generator: Any, variables: Any) -> np.ndarray:
+    return _sample(generator, variables, LABELS)
+
+
+# Latents.
+
+
+def test_a_latent_follows_from_seed_and_index_alone(generator: Any) -> None:
+    z = np.asarray(sampling.latents(5, np.arange(10), generator))
+    assert z.shape == (10, 16)
+    np.testing.assert_array_equal(sampling.latents(5, [7, 2], generator), z[[7, 2]])
+
+
+def test_latents_differ_between_seeds_and_indices(generator: Any) -> None:
+    rows = np.concatenate([sampling.latents(s, range(4), generator) for s in (0, 1)])
+    assert len(np.unique(rows[:, 0])) == 8
+
+
+@pytest.mark.parametrize("seed", [2**31, 2**32 - 1])
+def test_large_seeds_and_indices_make_latents(generator: Any, seed: int) -> None:
+    z = sampling.latents(seed, [0, 2**31, 2**32 - 1], generator)
+    assert len(np.unique(z[:, 0])) == 3
+
+
+def test_latents_are_standard_normal(generator: Any) -> None:
+    z = np.asarray(sampling.latents(0, np.arange(4000), generator))
+    # Five standard errors of 64,000 numbers.
+    np.testing.assert_allclose(z.mean(), 0.0, atol=5 / 64_000**0.5)
+    np.testing.assert_allclose(z.var(), 1.0, atol=5 * (2 / 64_000) ** 0.5)
+
+
+def test_truncated_latents_are_normal_given_the_bound(generator: Any) -> None:
+    z = np.asarray(sampling.latents(0, np.arange(4000), generator, truncation=0.5))
+    assert np.abs(z).max() <= 0.5
+    # The variance of the standard normal law within [-t, t].
+    t, density = 0.5, np.exp(-0.125) / (2 * np.pi) ** 0.5
+    variance = 1 - 2 * t * density / math.erf(t / 2**0.5)
+    # Five standard errors; the fourth moment is below t^2 times the variance.
+    atol = 5 * (t**2 * variance / 64_000) ** 0.5
+    np.testing.assert_allclose(z.var(), variance, atol=atol)
+    np.testing.assert_allclose(z.mean(), 0.0, atol=5 * (variance / 64_000) ** 0.5)
+
+
+def test_truncated_latents_follow_from_seed_and_index_alone(generator: Any) -> None:
+    z = np.asarray(sampling.latents(5, np.arange(10), generator, truncation=1.0))
+    again = sampling.latents(5, [7, 2], generator, truncation=1.0)
+    np.testing.assert_array_equal(again, z[[7, 2]])
+
+
+# Images.
+
+
+def test_images_are_the_same_on_any_number_of_devices(
+    generator: Any, variables: Any, images: np.ndarray
+) -> None:
+    for count in (2, 8):
+        batches = sampling.sample(
+            generator,
+            variables,
+            LABELS,
+            seed=5,
+            batch_size=8,
+            devices=jax.devices()[:count],
+        )
+        found = np.concatenate(list(batches)).astype(int)
+        # Programs for 8, 4 and 1 images may round a float to another of two levels.
+        np.testing.assert_allclose(found, images, atol=1)
+
+
+def test_another_process_may_make_the_first_images(
+    generator: Any, variables: Any, images: np.ndarray
+) -> None:
+    batches = sampling.sample(
+        generator, variables, LABELS[4:], seed=5, batch_size=8, start=4
+    )
+    found = np.concatenate(list(batches)).astype(int)
+    np.testing.assert_allclose(found, images[4:], atol=1)
+
+
+def test_images_are_those_of_their_latents_and_labels(
+    generator: Any, variables: Any, images: np.ndarray
+) -> None:
+    z = sampling.latents(5, np.arange(8), generator)
+    floats = jax.jit(generator.apply)(variables, z, LABELS[:8])
+    expected = np.rint((np.asarray(floats, np.float64) + 1) * 127.5)
+    assert images.dtype == np.uint8
+    assert images.shape == (10, 32, 32, 3)
+    # A value within rounding of a half may go either way.
+    assert np.abs(images[:8] - expected).max() <= 1
+    assert (images[:8] != expected).mean() < 1e-3
+
+
+def test_images_do_not_depend_on_the_batch(
+    generator: Any, variables: Any, images: np.ndarray
+) -> None:
+    in_threes = _sample(generator, variables, LABELS, batch_size=3)
+    np.testing.assert_array_equal(in_threes, images)
+
+
+def test_images_do_not_depend_on_what_comes_after(
+    generator: Any, variables: Any, images: np.ndarray
+) -> None:
+    np.testing.assert_array_equal(_sample(generator, variables, LABELS[:3]), images[:3])
+
+
+def test_the_last_batch_holds_what_is_left(generator: Any, variables: Any) -> None:
+    batches = sampling.sample(generator, variables, LABELS, seed=5, batch_size=8)
+    assert [len(batch) for batch in batches] == [8, 2]
+
+
+def test_images_depend_on_seed_and_label(
+    generator: Any, variables: Any, images: np.ndarray
+) -> None:
+    assert (
+        (_sample(generator, variables, LABELS[:8], seed=6) != images[:8])
+        .any(axis=(1, 2, 3))
+        .all()
+    )
+    others = _sample(generator, variables, (LABELS[:8] + 1) % 4)
+    assert (others != images[:8]).any(axis=(1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("label", [-1, 4])
+def test_a_label_out_of_range_is_refused(
+    generator: Any, variables: Any, label: int
+) -> None:
+    with pytest.raises(
+        UserError,
+        match=rf"labels={label} is out of range; this generator has 4 classes, 0 to 3",
+    ):
+        _sample(generator, variables, [0, label])
+
+
+def test_labels_of_an_unconditional_generator_only_count() -> None:
+    run = tiny_gan.build("unconditional")
+    variables = tiny_gan.random_state(run).generator.variables
+    images = _sample(run.generator, variables, [7, -3, 0])
+    assert images.shape == (3, 32, 32, 3)
+    np.testing.assert_array_equal(_sample(run.generator, variables, [0] * 3), images)
+
+
+def test_balanced_labels_go_round() -> None:
+    np.testing.assert_array_equal(sampling.balanced_labels(7, 3), [0, 1, 2, 0, 1, 2, 0])
+    np.testing.assert_array_equal(sampling.balanced_labels(3, 0), [0, 0, 0])
+    assert sampling.balanced_labels(3, 2).dtype == np.int32
+
+
+# Standing statistics.
+
+BATCHES, BATCH = 3, 4
+
+
+@pytest.fixture(scope="module")
+def standing(generator: Any, variables: Any) -> dict[str, Any]:
+    return sampling.standing_statistics(
+        generator, variables, seed=9, batches=BATCHES, batch_size=BATCH
+    )
+
+
+def _draws(generator: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Returns z and labels of all images, batch after batch."""
+    begin = sampling.STANDING_STREAM
+    z = sampling.latents(9, begin + np.arange(BATCHES * BATCH), generator)
+    # 12 images of 4 classes in 3 batches of 4: each batch has all of them.
+    return np.asarray(z), np.tile(np.arange(4), BATCHES)
+
+
+def test_first_norms_statistics_have_a_closed_form(
+    generator: Any, variables: Any, standing: Any
+) -> None:
+    z, _ = _draws(generator)
+    dense = variables["params"]["dense"]
+    _, (sigma,) = tiny_gan.power_iterated(
+        {"dense": dense}, {"dense": variables["spectral"]["dense"]}
+    )
+    x = (z @ dense["kernel"] / sigma + dense["bias"]).reshape(BATCHES * BATCH * 16, -1)
+    found = standing["batch_stats"]["block1"]["norm1"]
+    np.testing.assert_allclose(found["mean"], x.mean(0), atol=1e-5)
+    np.testing.assert_allclose(found["var"], x.var(0), rtol=1e-5)
+
+
+def test_last_norms_statistics_are_those_of_all_images_at_once(
+    generator: Any, variables: Any, standing: Any
+) -> None:
+    z, labels = _draws(generator)
+    # All images in one pass, in which a batch is a group.
+    module = generator.clone(batch_norm_group_size=BATCH)
+    _, seen = jax.jit(
+        lambda: module.apply(
+            variables,
+            z,
+            labels,
+            train=True,
+            mutable=["intermediates"],
+            capture_intermediates=lambda module, _: module.name == "block3",
+        )
+    )()
+    (x,) = seen["intermediates"]["block3"]["__call__"]
+    x = np.asarray(x, np.float64)
+    found = standing["batch_stats"]["norm"]
+    np.testing.assert_allclose(found["mean"], x.mean((0, 1, 2)), atol=1e-4)
+    np.testing.assert_allclose(found["var"], x.var((0, 1, 2)), rtol=1e-4)
+
+
+def test_standing_statistics_replace_nothing_else(
+    variables: Any, standing: Any
+) -> None:
+    for name in ("params", "spectral"):
+        tiny_gan.assert_same_bits(standing[name], variables[name])
+    stats = (standing["batch_stats"], variables["batch_stats"])
+    assert jax.tree.structure(stats[0]) == jax.tree.structure(stats[1])
+    for ours, theirs in zip(*map(jax.tree.leaves, stats), strict=True):
+        assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+        assert (ours != theirs).any()
+
+
+def test_standing_statistics_are_the_same_every_time(
+    generator: Any, variables: Any, standing: Any
+) -> None:
+    before = jax.tree.map(np.array, variables)
+    again = sampling.standing_statistics(
+        generator, variables, seed=9, batches=BATCHES, batch_size=BATCH
+    )
+    tiny_gan.assert_same_bits(again, standing)
+    tiny_gan.assert_same_bits(variables, before)
+
+
+@pytest.mark.parametrize(
+    ("classes", "batches", "batch_size"), [(4, 3, 4), (10, 4, 5), (1000, 16, 64)]
+)
+def test_standing_statistics_see_every_class_alike(
+    classes: int,
+    batches: int,
+    batch_size: int,
+    generator: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[np.ndarray] = []
+
+    def moments(probe: Any, variables: Any, z: Any, labels: np.ndarray) -> Any:
+        seen.append(labels)
+        return {"norm": {"mean": np.zeros(1), "var": np.ones(1)}}
+
+    monkeypatch.setattr(sampling, "_moments", moments)
+    sampling.standing_statistics(
+        generator.clone(num_classes=classes),
+        {},
+        seed=0,
+        batches=batches,
+        batch_size=batch_size,
+    )
+    assert [len(labels) for labels in seen] == [batch_size] * batches
+    counts = np.bincount(np.concatenate(seen), minlength=classes)
+    assert len(counts) == classes
+    assert counts.min() >= 1
+    assert counts.max() - counts.min() <= 1
+    for labels in seen:  # successive classes are alike, so a batch has none in a row
+        assert labels[0] <= classes / batch_size
+        assert np.diff(labels).max() <= classes / batch_size + 1
+
+
+def test_statistics_of_a_batch_do_not_depend_on_training_groups(
+    generator: Any, variables: Any, standing: Any
+) -> None:
+    found = sampling.standing_statistics(
+        generator.clone(batch_norm_group_size=64),
+        variables,
+        seed=9,
+        batches=BATCHES,
+        batch_size=BATCH,
+    )
+    tiny_gan.assert_same_bits(found, standing)

@@ -1,0 +1,245 @@
+"""Scores of the tiny generator through the first layers of the network."""
+
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import inception_recipe
+import jax
+import numpy as np
+import pytest
+import tiny_gan
+
+from sagan_jax.data import sources
+from sagan_jax.errors import UserError
+from sagan_jax.evaluation import far_pairs, sampling
+from sagan_jax.evaluation import scorer as scorer_lib
+from sagan_jax.extractors import features, inception_weights
+from sagan_jax.extractors.inception_weights import Weights
+from sagan_jax.metrics import fid, prdc
+
+METRICS = "agreement,fid,density_coverage,intra_fid"
+COUNT = 16
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compiles() -> Iterator[None]:
+    with tiny_gan.quick_compiles():
+        yield
+
+
+@pytest.fixture(scope="module")
+def weight_file(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Returns weights for the first two taps."""
+    path = tmp_path_factory.mktemp("weights") / "partial.safetensors"
+    inception_weights.save(Weights(inception_recipe.arrays("192")), path)
+    return path
+
+
+def _run(weight_file: pathlib.Path, **changes: Any) -> tiny_gan.Run:
+    wanted = {"evaluation__metrics": METRICS, "evaluation__weights": str(weight_file)}
+    few = {"data__num_images": 48, "evaluation__reference_samples": 40}
+    return tiny_gan.build(**wanted | few | changes)
+
+
+@pytest.fixture(scope="module")
+def run(weight_file: pathlib.Path) -> tiny_gan.Run:
+    return _run(weight_file)
+
+
+@pytest.fixture(scope="module")
+def variables(run: tiny_gan.Run) -> dict[str, Any]:
+    return tiny_gan.random_state(run).generator.variables
+
+
+@pytest.fixture(scope="module")
+def scorer(run: tiny_gan.Run) -> scorer_lib.Scorer:
+    return scorer_lib.Scorer(run.config)
+
+
+@pytest.fixture(scope="module")
+def scores(
+    run: tiny_gan.Run, scorer: scorer_lib.Scorer, variables: dict[str, Any]
+) -> dict[str, Any]:
+    return scorer.score(run.generator, variables, count=COUNT, seed=3)
+
+
+@pytest.fixture(scope="module")
+def sets(
+    run: tiny_gan.Run, weight_file: pathlib.Path, variables: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns features of the real and of the generated images, taken one by one."""
+    extract = features.Extractor(
+        inception_weights.read(weight_file), ("192",), devices=jax.devices()[:1]
+    )
+    source = sources.make_source(run.config)
+    order = np.random.default_rng(0).permutation(48)[:40]
+    real = np.stack([source[int(index)]["image"] for index in order])
+    labels = np.arange(COUNT) % 4
+    fake = np.concatenate(
+        list(sampling.sample(run.generator, variables, labels, seed=3, batch_size=16))
+    )
+    return extract(real)["192"], extract(fake)["192"]
+
+
+def test_scores_are_those_of_the_features_of_both_sets(
+    scores: dict[str, Any], sets: tuple[np.ndarray, np.ndarray]
+) -> None:
+    expected = fid.frechet_distance(*sets)
+    np.testing.assert_allclose(scores["FD-192"], expected, rtol=1e-9)
+    found = scores["density"], scores["coverage"]
+    assert found == prdc.density_coverage(*sets)
+    assert set(scores["intra-FD-192_classes"]) == {"0", "1", "2", "3"}
+
+
+def test_truncated_latents_are_scored_where_they_are_asked_for(
+    run: tiny_gan.Run,
+    scorer: scorer_lib.Scorer,
+    variables: dict[str, Any],
+    sets: tuple[np.ndarray, np.ndarray],
+    weight_file: pathlib.Path,
+) -> None:
+    extract = features.Extractor(
+        inception_weights.read(weight_file), ("192",), devices=jax.devices()[:1]
+    )
+    batches = sampling.sample(
+        run.generator,
+        variables,
+        np.arange(COUNT) % 4,
+        seed=3,
+        batch_size=16,
+        truncation=0.5,
+    )
+    fake = extract(np.concatenate(list(batches)))["192"]
+    found = scorer.score(run.generator, variables, count=COUNT, seed=3, truncation=0.5)
+    expected = fid.frechet_distance(sets[0], fake)
+    np.testing.assert_allclose(found["FD-192"], expected, rtol=1e-9)
+
+
+def test_far_pairs_are_scored_beside(
+    run: tiny_gan.Run, scores: dict[str, Any], variables: dict[str, Any]
+) -> None:
+    expected = far_pairs.score_far_pairs(
+        run.config, run.generator, variables, count=COUNT, seed=3
+    )
+    assert expected.items() <= scores.items()
+
+
+def test_a_result_says_how_it_was_measured(scorer: scorer_lib.Scorer) -> None:
+    facts = scorer.facts()
+    digest = scorer.reference().provenance.weights
+    assert len(digest) == 64
+    assert facts | {"weights": ""} == {
+        "protocol_differs": "32 images instead of 50000",
+        "tap": "192",
+        "pipeline": "tf",
+        "network_precision": "highest",
+        "weights": "",
+        "weights_origin": "",
+        "reference": "synthetic",
+        "reference_split": "",
+        "reference_preprocessing": "centre square, 32 px, uint8",
+        "reference_images": 40,
+    }
+
+
+def test_real_images_are_measured_once_for_all_runs(
+    run: tiny_gan.Run, scorer: scorer_lib.Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = scorer.reference()
+
+    def again(*args: Any, **options: Any) -> Any:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(features, "extract", again)
+    found = scorer_lib.Scorer(run.config).reference()
+    np.testing.assert_array_equal(found.features, expected.features)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+
+
+def test_two_processes_score_like_one(
+    weight_file: pathlib.Path, scores: dict[str, Any], tmp_path: pathlib.Path
+) -> None:
+    port = 20_000 + os.getpid() % 20_000
+    program = pathlib.Path(__file__).parents[1] / "scored_by_processes.py"
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(program), str(port), str(rank), str(weight_file)],
+            env=os.environ
+            | {
+                # As many as here: the sums of a CPU depend on its pool of threads.
+                "JAX_NUM_CPU_DEVICES": "8",
+                "XDG_CACHE_HOME": str(tmp_path / str(rank)),
+                "PYTHONPATH": os.pathsep.join(sys.path),
+            },
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    found = [process.communicate(timeout=300)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0]
+    for text in found:
+        distance, coverage = map(float, text.splitlines()[-1].split())
+        np.testing.assert_allclose(distance, scores["FD-192"], rtol=1e-9)
+        assert coverage == scores["coverage"]
+
+
+# What is measured, and what cannot be.
+
+
+@pytest.mark.parametrize(
+    ("source", "metrics", "expected"),
+    [
+        ("synthetic", "", ("agreement",)),
+        ("folder", "", scorer_lib.USUAL),
+        ("folder", "kid, fid", ("kid", "fid")),
+        ("synthetic", "agreement,fid", ("agreement", "fid")),
+    ],
+)
+def test_metrics_follow_from_the_data_unless_they_are_named(
+    source: str, metrics: str, expected: tuple[str, ...]
+) -> None:
+    run = tiny_gan.build(data__source=source, evaluation__metrics=metrics)
+    assert scorer_lib.metrics_of(run.config) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"evaluation__metrics": "fid,fit"}, "metrics: 'fit' is not known"),
+        (
+            {"evaluation__metrics": "agreement", "data__source": "folder"},
+            "agreement is a property of the synthetic pairs",
+        ),
+        ({"evaluation__tap": "2048"}, "'2048' needs layers that the weights do not"),
+        ({"evaluation__metrics": "is"}, "'logits_unbiased' needs layers"),
+        ({"evaluation__weights": "no.pth"}, r"weights='no\.pth'"),
+        ({"evaluation__reference": "nowhere"}, "'nowhere' does not exist"),
+        ({"evaluation__held_out": "nowhere"}, "'nowhere' does not exist"),
+        ({"model__channels": 1}, "model.channels=1: the network of the metrics takes"),
+    ],
+    ids=[
+        "metric",
+        "agreement",
+        "tap",
+        "is",
+        "weights",
+        "reference",
+        "held out",
+        "grey",
+    ],
+)
+def test_what_is_missing_is_found_before_there_is_a_generator(
+    changes: dict[str, Any], sentence: str, weight_file: pathlib.Path
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        scorer_lib.Scorer(_run(weight_file, **changes).config)
+
+
+def test_agreement_alone_needs_no_weights(tmp_path: pathlib.Path) -> None:
+    run = tiny_gan.build(evaluation__weights=str(tmp_path / "none"))
+    assert scorer_lib.Scorer(run.config).facts() == {}

@@ -1,0 +1,274 @@
+"""Files of torch.save, whole, odd, damaged and malicious, read without PyTorch."""
+
+import collections
+import io
+import os
+import pathlib
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch_files
+from image_files import put
+from torch_files import CONTAINERS, Storage, Tensor, legacy, tensor, zipped
+
+from sagan_jax.errors import UserError
+from sagan_jax.files import torch_file
+
+CUBE = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+both = pytest.mark.parametrize("container", CONTAINERS.values(), ids=CONTAINERS)
+
+
+def read(folder, content):
+    return torch_file.read(put(folder / "a.pth", content)).tensors
+
+
+def refusal(folder, content):
+    """Returns the cause that the sentence gives."""
+    with pytest.raises(UserError) as caught:
+        read(folder, content)
+    before, after = (
+        f"weights='{folder}/a.pth' cannot be read as a file of torch.save (",
+        "); copy or download it again.",
+    )
+    assert str(caught.value).startswith(before)
+    assert str(caught.value).endswith(after)
+    return str(caught.value)[len(before) : -len(after)]
+
+
+@both
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_axes_may_lie_in_any_order(tmp_path, container, order):
+    found = read(tmp_path, container({"a": tensor(CUBE, "0", order)}))
+    np.testing.assert_array_equal(found["a"], CUBE)
+
+
+@both
+def test_views_share_a_storage_at_their_offsets(tmp_path, container):
+    storage = Storage(CUBE.ravel())
+    tree = {
+        "column": Tensor(storage, (6,), (4,), 2),
+        "end": Tensor(storage, (4,), (1,), 20),
+        "repeated": Tensor(storage, (3, 2), (0, 1), 1),
+        "one": Tensor(storage, (), (), 5),
+    }
+    found = read(tmp_path, container(tree))
+    np.testing.assert_array_equal(found["column"], [2, 6, 10, 14, 18, 22])
+    np.testing.assert_array_equal(found["end"], [20, 21, 22, 23])
+    np.testing.assert_array_equal(found["repeated"], [[1, 2]] * 3)
+    np.testing.assert_array_equal(found["one"], 5)
+
+
+@both
+@pytest.mark.parametrize("kind", sorted(torch_files.STORAGES.keys() - {"u2"}))
+def test_every_type_of_number_is_known(tmp_path, container, kind):
+    values = np.array([0, 1, 1, 0, 1]).astype(kind)
+    found = read(tmp_path, container({"a": tensor(values, "0")}))["a"]
+    assert found.dtype == values.dtype
+    np.testing.assert_array_equal(found, values)
+
+
+@both
+def test_bfloat16_becomes_float32(tmp_path, container):
+    upper = np.array([0x3F80, 0xC049, 0x0000], np.uint16)  # 1, -3.140625, 0
+    found = read(tmp_path, container({"a": tensor(upper, "0")}))["a"]
+    np.testing.assert_array_equal(found, np.float32([1, -3.140625, 0]))
+
+
+@both
+def test_an_ordered_dict_with_versions_and_parameters_is_a_dict(tmp_path, container):
+    tree = collections.OrderedDict(
+        a=Tensor(Storage(CUBE.ravel()), (24,), (1,), parameter=True),
+        b=tensor(CUBE[0], "1"),
+    )
+    tree._metadata = collections.OrderedDict({"": {"version": 1}})
+    found = read(tmp_path, container(tree))
+    assert list(found) == ["a", "b"]
+    np.testing.assert_array_equal(found["a"], CUBE.ravel())
+
+
+@both
+def test_a_file_cut_anywhere_is_refused(tmp_path, container):
+    content = container({"a": tensor(CUBE, "0"), "b": tensor(CUBE[0], "1")})
+    for length in range(0, len(content) - 1, 7):
+        assert refusal(tmp_path, content[:length])
+
+
+@both
+def test_damage_anywhere_is_refused_or_harmless(tmp_path, container):
+    content = container({"a": tensor(CUBE, "0"), "b": tensor(CUBE[0], "1")})
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 0x55
+        try:
+            found = read(tmp_path, bytes(damaged))
+        except UserError:
+            continue
+        assert sum(array.size for array in found.values()) <= len(content)
+
+
+class Call:
+    def __init__(self, function, *arguments):
+        self.reduced = function, arguments
+
+    def __reduce__(self):
+        return self.reduced
+
+
+@both
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (Call(os.system, "mkdir evil"), "posix system"),
+        (Call(os.mkdir, "evil"), "posix mkdir"),
+        (Call(eval, "__import__('os').mkdir('evil')"), "__builtin__ eval"),
+        (Call(getattr, "os", "mkdir"), "__builtin__ getattr"),
+        (Call(pathlib.Path, "evil"), "pathlib Path"),
+    ],
+)
+def test_a_call_of_anything_else_is_refused_and_not_made(
+    tmp_path, container, call, name, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    cause = refusal(tmp_path, container({"a": call}))
+    assert cause == f"it asks for '{name}', which is no tensor's"
+    assert os.listdir(tmp_path) == ["a.pth"]
+
+
+def raw(*parts):
+    """A zip whose pickle is written by hand."""
+    return zipped({}, content=b"\x80\x02" + b"".join(parts) + b".")
+
+
+REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (
+            raw(b"(S'ls'\nios\nsystem\n"),
+            "it asks for STRING, which no file of tensors ",
+        ),
+        (raw(b"(ios\nsystem\n"), "it asks for INST, which no file of tensors needs"),
+        (
+            raw(b"\x8c\x02os\x8c\x06system\x93"),
+            "it asks for SHORT_BINUNICODE, which no",
+        ),
+        (raw(b"\x82\x01"), "it asks for EXT1, which no file of tensors needs"),
+        (raw(b"ccollections\nOrderedDict\n)\x81"), "it asks for NEWOBJ, which no file"),
+        (raw(REBUILD, b"}b"), "it sets items of what is no dict"),
+        (raw(REBUILD, b"K\x01K\x02s"), "it sets items of what is no dict"),
+        (raw(REBUILD, b"K\x01a"), "it appends to what is no list"),
+        (raw(REBUILD, b")R"), "it calls a function in an unknown way"),
+        (raw(b"ctorch\nFloatStorage\n)R"), "it calls a function in an unknown way"),
+        (raw(b"})K\x01s"), "it has a dict whose keys are no names"),
+        (raw(b"]"), "it holds no dict of tensors"),
+        (raw(b"}X\x01\x00\x00\x00aK\x01s"), "'a' is not a tensor"),
+        (raw(b"}j\xff\xff\xff\xff"), "4294967295"),
+        (raw(b"K\x01Q"), "cannot unpack non-iterable int object"),
+        (raw(b""), "pop from empty list"),
+    ],
+)
+def test_a_pickle_that_is_no_dict_of_tensors_is_refused(tmp_path, content, cause):
+    assert refusal(tmp_path, content).startswith(cause)
+
+
+@both
+@pytest.mark.parametrize(
+    ("view", "cause"),
+    [
+        (((25,), (1,), 0), "reaches past the end of storage '0'"),
+        (((24,), (1,), 1), "reaches past the end of storage '0'"),
+        (((4, 4), (7, 1), 0), "reaches past the end of storage '0'"),
+        (((2**70,), (1,), 0), "reaches past the end of storage '0'"),
+        (((0, 2**70), (0, 0), 0), "reaches past the end of storage '0'"),
+        (((24,), (1,), -1), "impossible shape"),
+        (((24,), (-1,), 23), "impossible shape"),
+        (((-24,), (1,), 0), "impossible shape"),
+        (((24,), (1, 1), 0), "impossible shape"),
+        ((("24",), (1,), 0), "impossible shape"),
+        (((1,) * 9, (1,) * 9, 0), "impossible shape"),
+    ],
+)
+def test_a_tensor_beyond_its_storage_is_refused(tmp_path, container, view, cause):
+    tree = {"a": Tensor(Storage(CUBE.ravel()), *view)}
+    assert cause in refusal(tmp_path, container(tree))
+
+
+@both
+@pytest.mark.parametrize("numel", [2**62, 10**5])
+def test_a_storage_longer_than_the_file_is_refused(tmp_path, container, numel):
+    tree = {"a": Tensor(Storage(CUBE.ravel(), numel=numel), (24,), (1,))}
+    assert refusal(tmp_path, container(tree)) == (
+        f"storage '0' with {numel} numbers is longer than the file"
+    )
+
+
+def test_storages_that_overlap_in_a_zip_cannot_fill_the_memory(tmp_path):
+    tree = {str(i): tensor(np.zeros(1000, "u1"), str(i)) for i in range(4)}
+    content = zipped(tree)
+    made, _ = torch_files.pickled(
+        {
+            str(i): Tensor(Storage(np.zeros(2000, "u1"), str(i)), (1,), (1,))
+            for i in "0123"
+        },
+        legacy=False,
+    )
+    assert refusal(tmp_path, zipped(tree, content=made)) == (
+        "its storages together are longer than the file"
+    )
+    assert len(content) > 4000
+
+
+def test_a_storage_of_another_length_is_refused(tmp_path):
+    made, _ = torch_files.pickled({"a": tensor(np.zeros(5), "0")}, legacy=False)
+    content = zipped({"a": tensor(np.zeros(4), "0")}, content=made)
+    assert refusal(tmp_path, content) == "storage '0' is cut short"
+
+
+def test_a_compressed_zip_is_refused(tmp_path):
+    content = zipped({"a": tensor(CUBE, "0")}, zipfile.ZIP_DEFLATED)
+    assert refusal(tmp_path, content) == "'any name/byteorder' is compressed"
+
+
+def test_numbers_of_the_other_end_are_refused(tmp_path):
+    tree = {"a": tensor(CUBE, "0")}
+    for content in (zipped(tree, byteorder=b"big"), legacy(tree, little_endian=False)):
+        assert refusal(tmp_path, content) == "its numbers are big-endian"
+
+
+def test_a_zip_of_another_kind_is_refused(tmp_path):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.png", b"")
+    assert refusal(tmp_path, file.getvalue()) == "it is a zip file of another kind"
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", pickle.dumps({"a": 1}, 2)])
+def test_a_file_of_another_kind_is_refused(tmp_path, content):
+    assert refusal(tmp_path, content) == "it is of another kind"
+
+
+def test_a_file_beyond_all_sense_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch_file, "MAX_BYTES", 10)
+    assert refusal(tmp_path, b"hello, world") == "it has 12 bytes, more than 10"
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"\(No such file or directory\)"):
+        torch_file.read(tmp_path / "gone.pth")
+
+
+@pytest.mark.parametrize("zip_form", [False, True])
+def test_what_torch_itself_saves_is_read(tmp_path, zip_form):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    base = torch.arange(24, dtype=torch.float32).reshape(2, 3, 4)
+    tree = {"a": base.permute(2, 0, 1), "b": base[1, 1:], "c": torch.tensor(7)}
+    tree["d"] = torch.nn.Parameter(base.bfloat16())
+    path = tmp_path / "a.pth"
+    torch.save(tree, path, _use_new_zipfile_serialization=zip_form)
+    found = torch_file.read(path).tensors
+    for name, value in tree.items():
+        np.testing.assert_array_equal(found[name], value.detach().float().numpy())

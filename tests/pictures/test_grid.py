@@ -1,0 +1,72 @@
+"""Sheets of images, pixel by pixel, and their files."""
+
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sagan_jax.pictures import grid
+
+
+def _images(n: int, side: int, channels: int) -> np.ndarray:
+    random = np.random.default_rng(0)
+    return random.integers(0, 255, (n, side, side, channels), np.uint8)  # never white
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_sheet_places_images_in_rows_with_white_between(channels: int) -> None:
+    images = _images(5, 128, channels)
+    picture = grid.sheet(images, columns=3)
+    assert picture.dtype == np.uint8
+    assert picture.shape == (2 + 2 * 130, 2 + 3 * 130, channels)
+    white = np.ones(picture.shape, bool)
+    for index, (top, left) in enumerate(
+        [(2, 2), (2, 132), (2, 262), (132, 2), (132, 132)]
+    ):
+        place = np.s_[top : top + 128, left : left + 128]
+        np.testing.assert_array_equal(picture[place], images[index])
+        white[place] = False
+    assert (picture[white] == 255).all()
+
+
+@pytest.mark.parametrize(("side", "factor"), [(32, 4), (64, 2), (100, 1), (256, 1)])
+def test_small_images_are_enlarged_in_whole_squares(side: int, factor: int) -> None:
+    images = _images(1, side, 3)
+    picture = grid.sheet(images, columns=1)[2:-2, 2:-2]
+    assert picture.shape == (side * factor, side * factor, 3)
+    expected = np.kron(images[0], np.ones((factor, factor, 1), np.uint8))
+    np.testing.assert_array_equal(picture, expected)
+
+
+def test_sheet_leaves_the_images_alone() -> None:
+    images = _images(3, 128, 3)
+    before = images.copy()
+    grid.sheet(images, columns=2)[:] = 0
+    np.testing.assert_array_equal(images, before)
+
+
+@pytest.mark.parametrize(
+    ("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")]
+)
+def test_png_holds_the_picture(
+    channels: int, mode: str, tmp_path: pathlib.Path
+) -> None:
+    picture = _images(1, 9, channels)[0]
+    path = tmp_path / "new" / "folder" / "sheet_0.5.png"
+    grid.save_png(picture, path)
+    with Image.open(path) as image:
+        assert (image.format, image.mode) == ("PNG", mode)
+        stored = np.asarray(image).reshape(picture.shape)
+    np.testing.assert_array_equal(stored, picture)
+    assert [p.name for p in path.parent.iterdir()] == ["sheet_0.5.png"]
+
+
+def test_a_png_that_cannot_be_made_leaves_the_older_one(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "sheet.png"
+    grid.save_png(_images(1, 9, 3)[0], path)
+    before = path.read_bytes()
+    with pytest.raises((TypeError, ValueError)):
+        grid.save_png(np.zeros((9, 9, 5), np.uint8), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

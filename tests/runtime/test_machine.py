@@ -1,0 +1,152 @@
+"""What a machine says of itself: an nvidia-smi of our own, and the system's numbers."""
+
+import importlib
+import importlib.metadata
+import os
+from pathlib import Path
+
+import pytest
+
+from sagan_jax.runtime import machine
+from sagan_jax.runtime.machine import GIB, Machine
+
+
+@pytest.fixture
+def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An nvidia-smi that prints the file `answer`; jax has its plugin for CUDA."""
+    asked = "--query-gpu=memory.total --format=csv,noheader,nounits"
+    program = tmp_path / "nvidia-smi"
+    program.write_text(
+        f'#!/bin/sh\n[ "$*" = "{asked}" ] || exit 9\nexec cat "$0.answer"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    for name in ("JAX_PLATFORMS", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    _install_plugin(tmp_path, monkeypatch)
+    return tmp_path / "nvidia-smi.answer"
+
+
+def _install_plugin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the record that `pip install jax[cuda13]` leaves."""
+    record = folder / "jax_cuda13_plugin-1.0.dist-info"
+    record.mkdir()
+    (record / "METADATA").write_text("Name: jax-cuda13-plugin\nVersion: 1.0\n")
+    (record / "entry_points.txt").write_text(
+        "[jax_plugins]\nxla_cuda13 = jax_plugins.xla_cuda13\n"
+    )
+    monkeypatch.syspath_prepend(str(folder))
+    importlib.invalidate_caches()
+
+
+def test_a_gpu_is_found_with_its_memory(smi: Path) -> None:
+    smi.write_text("143771\n")
+    found = machine.this_machine()
+    assert found[:3] == ("gpu", 143771 * 2**20, 1)
+    assert found.remark == ""
+
+
+def test_of_several_gpus_the_smallest_counts(smi: Path) -> None:
+    smi.write_text("81559\n24564\n")
+    assert machine.this_machine()[:3] == ("gpu", 24564 * 2**20, 2)
+
+
+@pytest.mark.parametrize(
+    ("visible", "wanted"),
+    [
+        ("1", ("gpu", 24564 * 2**20, 1)),
+        ("2,0", ("gpu", 8192 * 2**20, 2)),
+        ("0,-1,1", ("gpu", 81559 * 2**20, 1)),
+        ("GPU-8f2a,GPU-11c0", ("gpu", 8192 * 2**20, 2)),
+    ],
+)
+def test_hidden_gpus_do_not_count(
+    visible: str,
+    wanted: tuple[str, int, int],
+    smi: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    smi.write_text("81559\n24564\n8192\n")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert machine.this_machine()[:3] == wanted
+
+
+@pytest.mark.parametrize("visible", ["", "-1", "NoDevFiles"])
+def test_without_a_visible_gpu_it_is_the_cpu(
+    visible: str, smi: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smi.write_text("81559\n")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert machine.this_machine().kind == "cpu"
+
+
+def test_a_gpu_that_does_not_say_its_memory_is_assumed_to_be_small(smi: Path) -> None:
+    smi.write_text("[N/A]\n")
+    found = machine.this_machine()
+    assert found[:3] == ("gpu", 8 * GIB, 1)
+    assert found.remark == "the GPU does not say its memory: 8 GiB assumed"
+
+
+def test_a_driver_without_a_gpu_is_the_cpu(smi: Path) -> None:
+    # The file is missing, so the program fails.
+    assert machine.this_machine().kind == "cpu"
+
+
+def test_a_gpu_that_jax_cannot_use_is_told_of(
+    smi: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smi.write_text("81559\n")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    found = machine.this_machine()
+    assert found.kind == "cpu"
+    assert found.remark.startswith("there is an NVIDIA GPU that this jax will not use;")
+
+
+def test_without_the_plugin_jax_uses_no_gpu(
+    smi: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smi.write_text("81559\n")
+    (smi.parent / "jax_cuda13_plugin-1.0.dist-info" / "entry_points.txt").unlink()
+    importlib.invalidate_caches()
+    if any(
+        "cuda" in plugin.name
+        for plugin in importlib.metadata.entry_points(group="jax_plugins")
+    ):
+        pytest.skip("jax has its own plugin for CUDA here")
+    assert machine.this_machine().kind == "cpu"
+
+
+@pytest.fixture
+def cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine without GPU, of 16 GiB; returns where a container's limit is said."""
+    limit = tmp_path / "memory.max"
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(machine, "CGROUP_LIMITS", (tmp_path / "none", limit))
+    sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 4 * 2**20}
+    monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    return limit
+
+
+def test_a_cpu_has_the_physical_memory(cpu: Path) -> None:
+    assert machine.this_machine() == Machine("cpu", 16 * GIB, 1, 4, "")
+
+
+def test_a_container_may_have_less(cpu: Path) -> None:
+    cpu.write_text(f"{2 * GIB}\n")
+    assert machine.this_machine().memory == 2 * GIB
+
+
+@pytest.mark.parametrize("limit", ["max\n", "9223372036854771712\n"])
+def test_a_container_without_a_limit_has_all(limit: str, cpu: Path) -> None:
+    cpu.write_text(limit)
+    assert machine.this_machine().memory == 16 * GIB
+
+
+def test_a_system_that_does_not_say_is_assumed_to_be_small(
+    cpu: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "sysconf")
+    found = machine.this_machine()
+    assert found.memory == 8 * GIB
+    assert found.remark == "the system does not say its memory: 8 GiB assumed"
