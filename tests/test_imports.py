@@ -32,7 +32,7 @@ LEVELS = {
 # Each package from the bottom up; a line is a level.
 PACKAGES = {
     "config": ["fields", "json_form", "checks"],
-    "files": ["json_lines lock manifest torch_file"],
+    "files": ["cache json_lines lock manifest torch_file whole"],
     "runtime": ["machine mesh processes provenance stop"],
     "networks": [
         "channels convolutions ops",

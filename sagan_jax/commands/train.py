@@ -1,7 +1,8 @@
 """Training: the one place where time passes."""
 
+import contextlib
 from collections import deque
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from sagan_jax import networks
 from sagan_jax.config import Config
 from sagan_jax.data import pipeline, sources
 from sagan_jax.data import source as source_lib
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, naming
 from sagan_jax.evaluation import generator as generator_lib
 from sagan_jax.evaluation import progress, results
 from sagan_jax.evaluation.scorer import Scorer
@@ -100,9 +101,14 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
             run = run._replace(changes=[])  # they have been told
 
 
-def _held(workdir: Path) -> AbstractContextManager[None]:
+@contextlib.contextmanager
+def _held(workdir: Path) -> Iterator[None]:
     # One process holds it for all of a run's.
-    return lock.held(workdir) if jax.process_index() == 0 else nullcontext()
+    with contextlib.ExitStack() as stack:
+        if jax.process_index() == 0:
+            with naming("workdir"):
+                stack.enter_context(lock.held(workdir))
+        yield
 
 
 def _go_on(run: _Run, rollbacks: int) -> tuple[Sign, int] | None:

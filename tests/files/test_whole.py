@@ -1,0 +1,134 @@
+"""Files and directories that are written whole or not at all."""
+
+import os
+import pathlib
+import stat
+import subprocess
+import sys
+from unittest import mock
+
+import pytest
+
+from sagan_jax.files import whole
+
+
+def _names(folder: pathlib.Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_text_replaces_what_was_there(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("before")
+    whole.write_text(path, "größer")
+    assert path.read_bytes() == "größer".encode()
+    assert _names(tmp_path) == ["a.json"]
+
+
+def test_missing_parents_are_made(tmp_path: pathlib.Path) -> None:
+    whole.write_bytes(tmp_path / "a" / "b" / "c", b"1")
+    assert (tmp_path / "a" / "b" / "c").read_bytes() == b"1"
+
+
+def test_an_error_leaves_the_earlier_file_and_nothing_else(
+    tmp_path: pathlib.Path,
+) -> None:
+    path = tmp_path / "a"
+    path.write_text("before")
+
+    def write_half() -> None:
+        with whole.replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
+    assert path.read_text() == "before"
+    assert _names(tmp_path) == ["a"]
+
+
+def test_a_directory_appears_with_all_its_files(tmp_path: pathlib.Path) -> None:
+    with whole.replacing(tmp_path / "d") as temporary:
+        (temporary / "inner").mkdir(parents=True)
+        (temporary / "inner" / "x").write_text("1")
+        assert not (tmp_path / "d").exists()
+    assert (tmp_path / "d" / "inner" / "x").read_text() == "1"
+    assert _names(tmp_path) == ["d"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_permissions_follow_the_umask(
+    tmp_path: pathlib.Path, umask: int, mode: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        whole.write_text(tmp_path / "a", "1")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
+
+
+def test_content_is_synced_before_the_rename_and_the_directory_after(
+    tmp_path: pathlib.Path,
+) -> None:
+    events: list[str] = []
+    replace = pathlib.Path.replace
+
+    def synced(handle: int) -> None:
+        events.append("directory" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+
+    def renamed(self: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
+        events.append("rename")
+        return replace(self, target)
+
+    with (
+        mock.patch.object(os, "fsync", synced),
+        mock.patch.object(pathlib.Path, "replace", renamed),
+    ):
+        whole.write_text(tmp_path / "a", "1")
+    assert events == ["file", "rename", "directory"]
+
+
+def test_a_file_that_cannot_be_synced_does_not_replace_another(
+    tmp_path: pathlib.Path,
+) -> None:
+    path = tmp_path / "a"
+    path.write_text("before")
+    with (
+        mock.patch.object(os, "fsync", side_effect=OSError(28, "No space left")),
+        pytest.raises(OSError, match="No space"),
+    ):
+        whole.write_text(path, "after")
+    assert path.read_text() == "before"
+    assert _names(tmp_path) == ["a"]
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from sagan_jax.files import whole
+with whole.replacing(pathlib.Path(sys.argv[1])) as temporary:
+    temporary.mkdir()
+    (temporary / "half").write_text("1")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_began_is_removed_by_the_next_write(
+    tmp_path: pathlib.Path,
+) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    program = [sys.executable, "-c", KILLED, str(tmp_path / "a")]
+    assert subprocess.run(program, env=environment).returncode == -9
+    (left,) = _names(tmp_path)
+    assert left.startswith("a.")
+    whole.write_text(tmp_path / "another", "1")
+    assert left in _names(tmp_path)
+    whole.write_text(tmp_path / "a", "1")
+    assert _names(tmp_path) == ["a", "another"]
+
+
+def test_what_a_running_process_writes_is_left_alone(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a"
+    with whole.replacing(path) as temporary:
+        temporary.write_text("slow")
+        whole.write_text(path, "quick")
+    assert path.read_text() == "slow"
