@@ -1,11 +1,11 @@
-"""Images per second through the FID-Inception: ours, and torch-fidelity's beside it.
+"""Images per second through the Inception network: ours and torch-fidelity's.
 
     python benchmarks/inception.py [--torch PYTHON] [--rounds 6] [--batch 32]
 
-Both sides get the same uint8 images and the same random weights, give the features at
-2048 and the logits, and take turns, so that what else the machine does meets both.
-PYTHON is an interpreter that has torch-fidelity, by default this one. One JSON line for
-each side; the last one compares them.
+Both sides compute the features at tap 2048 and the logits, from the same uint8 images
+and random weights. They take turns, so that other work on the machine affects both.
+PYTHON is an interpreter that has torch-fidelity, by default this one. Prints one line
+of JSON per side, and a last one that compares them.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +25,19 @@ import numpy as np
 TAPS = ("2048", "logits_unbiased")
 
 
-def main() -> None:
-    """Starts both sides, lets them take turns, and prints what came of it."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measures both sides in turns, and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--torch", default=sys.executable, metavar="PYTHON")
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--batch", type=int, default=32, help="of torch-fidelity")
-    parser.add_argument("--images", type=int, default=64, help="in a round")
-    parser.add_argument("--size", type=int, default=32, help="of the images, in pixels")
+    parser.add_argument(
+        "--batch", type=int, default=32, help="batch size of torch-fidelity"
+    )
+    parser.add_argument("--images", type=int, default=64, help="images per round")
+    parser.add_argument("--size", type=int, default=32, help="image size in pixels")
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     parser.add_argument("--inputs", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     if options.worker:
         work(WORKERS[options.worker](options.inputs, options.batch))
         return
@@ -50,16 +52,17 @@ def main() -> None:
                 side.measure()
         for side in sides:
             print(json.dumps(side.report(options.images)), flush=True)
+            side.stop()
         if len(sides) == 2:
             print(json.dumps(comparison(ours, theirs)))
 
 
 def save_inputs(path: str, images: int, size: int) -> None:
-    """Writes images, and weights under which activations keep their size."""
+    """Writes random images, and random weights that preserve the activations' scale."""
     from sagan_jax.extractors import inception_layers
 
     rng = np.random.default_rng(0)
-    weights = {}
+    weights: dict[str, Any] = {}
     for name, shape in inception_layers.shapes().items():
         if name.endswith(("conv.weight", "fc.weight")):
             weights[name] = rng.standard_normal(shape, np.float32)
@@ -73,10 +76,10 @@ def save_inputs(path: str, images: int, size: int) -> None:
 
 
 class Side:
-    """A process that extracts the same images each time it is told to."""
+    """A process that extracts features of the same images on every request."""
 
     def __init__(self, name: str, python: str, inputs: str, batch: int) -> None:
-        """Names the command; nothing runs yet."""
+        """Prepares the command without starting it."""
         self.name = name
         self.seconds: list[float] = []
         self.cpu_seconds: list[float] = []
@@ -85,17 +88,18 @@ class Side:
         self._command += ["--batch", str(batch)]
 
     def start(self) -> bool:
-        """Returns whether it runs; says why if it does not."""
+        """Starts the process, and returns whether it works; prints why if not."""
         self._process = subprocess.Popen(
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self.about = self._ask()
         if "skipped" in self.about:
             print(json.dumps({"side": self.name, **self.about}), flush=True)
+            self.stop()
         return "skipped" not in self.about
 
     def measure(self) -> None:
-        """Lets it run once."""
+        """Runs one round."""
         self.load.append(os.getloadavg()[0])
         answer = self._ask("go")
         self.seconds.append(answer["seconds"])
@@ -103,7 +107,7 @@ class Side:
         self.features = answer["features"]
 
     def report(self, images: int) -> dict[str, Any]:
-        """Returns the figures of all rounds."""
+        """Returns the results of all rounds."""
         return {
             "side": self.name,
             "images_per_second": round(images / float(np.median(self.seconds)), 2),
@@ -115,6 +119,10 @@ class Side:
             **self.about,
         }
 
+    def stop(self) -> None:
+        """Ends the process."""
+        self._process.communicate()  # closes stdin, which ends the worker
+
     def _ask(self, word: str = "") -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -125,7 +133,7 @@ class Side:
 
 
 def comparison(ours: Side, theirs: Side) -> dict[str, Any]:
-    """Returns how many times faster we are, and how far the features are apart."""
+    """Returns the ratio of speeds, and the largest difference of the features."""
     ratios = np.divide(theirs.seconds, ours.seconds)
     differences = {
         tap: float(
@@ -142,9 +150,9 @@ def comparison(ours: Side, theirs: Side) -> dict[str, Any]:
 
 
 def work(worker: Iterator[Any]) -> None:
-    """Answers each line of stdin with a measured run; the first answer says who."""
+    """Answers each line of stdin with a timed run, after a first answer of facts."""
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print must not come between
+    os.dup2(2, 1)  # output of libraries must not mix with the answers
 
     def answer(content: dict[str, Any]) -> None:
         pickle.dump(content, answers)
@@ -153,9 +161,9 @@ def work(worker: Iterator[Any]) -> None:
     try:
         about, extract = next(worker), next(worker)
     except ImportError as error:
-        answer({"skipped": f"{error}; name an interpreter that has it by --torch."})
+        answer({"skipped": f"{error}; pass an interpreter that has it as --torch."})
         return
-    extract()  # compiles, and reads the weights into caches
+    extract()  # compiles, and warms the caches
     answer(about)
     for _ in sys.stdin:
         start, cpu = time.perf_counter(), time.process_time()
@@ -170,8 +178,8 @@ def work(worker: Iterator[Any]) -> None:
 
 
 def sagan_jax(inputs: str, batch: int) -> Iterator[Any]:
-    """Yields what is measured, and the function that is."""
-    del batch  # ours is chosen by the device
+    """Yields facts about our network, then the function to measure."""
+    del batch  # ours depends on the device
     import jax
 
     from sagan_jax.extractors.features import Extractor
@@ -191,7 +199,7 @@ def sagan_jax(inputs: str, batch: int) -> Iterator[Any]:
 
 
 def torch_fidelity(inputs: str, batch: int) -> Iterator[Any]:
-    """Yields what is measured, and the function that is."""
+    """Yields facts about torch-fidelity, then the function to measure."""
     import torch
     import torch_fidelity as library
     from torch_fidelity.feature_extractor_inceptionv3 import (

@@ -1,17 +1,18 @@
-"""How many images a second the input pipeline gives, per core.
+"""Images per second of the input pipeline, per core.
 
     python benchmarks/input_pipeline.py photos.zip photos64 --resolution 64
 
-Each PATH is a folder or .zip of images, or a directory of prepared ones. Batches come
-from the pipeline that training uses: read, decoded, cropped, resized, put together. The
-process keeps to as many cores as there are threads. Other work on the machine makes the
-clock slower, not the cores: `per core` counts the seconds of CPU that the process used,
-`by the clock` is the best of the repeats.
+Each PATH is a folder or .zip of images, or a directory of prepared images. Batches come
+from the pipeline of training, which reads, decodes, crops, resizes and stacks images.
+The process is pinned to as many cores as there are threads. `per core` divides by CPU
+time, which other work on the machine hardly affects; `by the clock` divides by wall
+time. Both report the best repeat.
 """
 
 import argparse
 import os
 import time
+from collections.abc import Sequence
 
 from sagan_jax.data import pipeline, prepared
 from sagan_jax.data.array_record import ArrayRecordSource
@@ -21,11 +22,11 @@ from sagan_jax.data.source import Record, Source
 _BATCH = 64
 
 _LENGTH = 10_000
-"""Images of an epoch, repeated to be as many: grain shuffles few of them slowly, 55 for
-about 0.4 ms an image, 10,000 for 0.01 ms."""
+"""Smallest length of an epoch: fewer images are repeated, because grain shuffles short
+epochs slowly (0.4 ms per image for 55 images, 0.01 ms for 10,000)."""
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Prints a line for each path and number of threads."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -33,10 +34,10 @@ def main() -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH")
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each repeat")
+    parser.add_argument("--seconds", type=float, default=3.0, help="per repeat")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--random_crop", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     cores = sorted(os.sched_getaffinity(0))
     for path in arguments.paths:
         source = _open(path, arguments.resolution)
@@ -60,19 +61,17 @@ def _open(path: str, resolution: int) -> Source:
     return _Repeated(kind(path, resolution=resolution))
 
 
-class _Repeated:
-    """A source that begins again until it is long enough."""
+class _Repeated(Source):
+    """Repeats the records of a source until it has at least _LENGTH of them."""
 
     def __init__(self, source: Source) -> None:
+        super().__init__()
         self._source = source
         self.num_classes, self.class_names = source.num_classes, source.class_names
         self.can_crop = source.can_crop
 
     def __len__(self) -> int:
         return max(len(self._source), _LENGTH)
-
-    def __getitem__(self, index: int) -> Record:
-        return self._source[index % len(self._source)]
 
     def read(self, index: int, place: float = 0.5) -> Record:
         return self._source.read(index % len(self._source), place)
@@ -82,10 +81,11 @@ def _measure(
     source: Source, threads: int, seconds: float, random_crop: bool
 ) -> tuple[float, float]:
     """Returns images per second of CPU time, and per second of the clock."""
-    options = {"batch_size": _BATCH, "seed": 0, "threads": threads}
-    with pipeline.batches(source, random_crop=random_crop, **options) as stream:
+    with pipeline.batches(
+        source, batch_size=_BATCH, seed=0, threads=threads, random_crop=random_crop
+    ) as stream:
         for _ in range(4 * threads):
-            next(stream)  # what was read ahead is not counted
+            next(stream)  # batches that were read ahead do not count
         images, clock, cpu = 0, time.perf_counter(), time.process_time()
         while time.perf_counter() - clock < seconds:
             images += len(next(stream)["label"])

@@ -1,1 +1,1 @@
-"""One file per experiment; `get_config()` says only what differs from its base."""
+"""One file per experiment; `get_config()` sets only what differs from its base."""

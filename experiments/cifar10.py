@@ -1,13 +1,16 @@
-"""CIFAR-10, class-conditional, at 32 pixels: the best published recipe of this model.
+"""Class-conditional CIFAR-10 at 32 pixels: the best published recipe of this model.
 
     python launch.py --config experiments/cifar10.py --config.data.path=DIR/train
 
-DIR/train holds one folder of images per class. Source: the settings of
-`open-mmlab/mmgeneration:configs/sagan/README.md`,
-`sagan_32_woReLUinplace_lr-2e-4_ndisc5_cifar10_b64x1`: FID 9.4252, IS 9.3174 after
-96,000 steps, by its own evaluator (50,000 images against the training set, StyleGAN's
-Inception, running statistics, no average). Ours at this size: not yet measured; a run
-at a smaller width is in docs/results.md.
+DIR/train contains one folder of images per class.
+
+Hardware: a GPU. Time: not yet measured.
+Expected: not yet measured here. Published: FID 9.4252 and IS 9.3174 after 96,000 steps,
+with the evaluator of mmgeneration (50,000 images against the training set, StyleGAN's
+Inception, running statistics, no moving average). For a run of an hour on two CPU cores
+at a smaller width, see docs/results.md.
+Source: `open-mmlab/mmgeneration:configs/sagan/README.md`,
+`sagan_32_woReLUinplace_lr-2e-4_ndisc5_cifar10_b64x1`.
 """
 
 from experiments.smoke import shrink

@@ -1,12 +1,16 @@
-"""ImageNet at 128 pixels, class-conditional: the official release, setting for setting.
+"""Class-conditional ImageNet at 128 pixels: the settings of the official release.
 
     python launch.py --config experiments/imagenet128.py --config.data.path=DIR/train
 
-DIR/train holds one folder of images per class, in the order of the sorted synsets.
-Source: `brain-research/self-attention-gan` (model.py, train_imagenet.py). The paper
-gives Inception score 52.52 and FID 18.65 after a million steps; the release publishes
-neither a score nor weights. Cost: about 140 GFLOP per image and step, 256 images, a
-million steps. Ours: not yet measured. What still differs: docs/paper_notes.md.
+DIR/train contains one folder of images per class; labels follow the sorted synsets.
+
+Hardware: accelerators. The release uses four, with 64 of 256 images each.
+Time: not yet measured. The cost is about 140 GFLOP per image and step, for a million
+steps of 256 images.
+Expected: not yet measured here. The paper reports Inception score 52.52 and FID 18.65
+after a million steps; the release publishes neither scores nor weights.
+Source: `brain-research/self-attention-gan` (model.py, train_imagenet.py). For the
+remaining differences, see docs/paper_notes.md.
 """
 
 from experiments.smoke import shrink
@@ -18,7 +22,7 @@ def get_config(argument: str | None = None) -> Config:
     config.model.stop_gradient_uv = False
     config.model.batch_norm_group_size = 64
     config.data.source = "folder"
-    config.optim.beta2 = 0.999  # of the code; the paper is believed to say 0.9
+    config.optim.beta2 = 0.999  # as in the code; the paper is believed to say 0.9
     config.train.order = "generator_first"
     config.train.ema_decay = 0.0
     config.evaluation.protocol = "official-like"

@@ -1,18 +1,23 @@
-r"""ImageNet at 128 pixels: the best published run of this model, FID 12.83.
+r"""Class-conditional ImageNet at 128 pixels: the best published run of this model.
 
     python launch.py --config experiments/imagenet128_best.py \
         --config.data.path=DIR/train
 
-Source: `open-mmlab/mmgeneration:configs/sagan/README.md`,
-`sagan_128_woReLUinplace_noaug_bigGAN_Glr-1e-4_Dlr-4e-4_ndisc1_imagenet1k_b32x8`: FID
-12.8295, IS 69.5350 after 826,000 steps, by its own evaluator (50,000 averaged samples
-against the whole training set, StyleGAN's Inception). It follows
-`ajbrock/BigGAN-PyTorch:scripts/launch_SAGAN_bs128x2_ema.sh`. Ours: not yet measured.
+DIR/train contains one folder of images per class.
 
-What differs from that run: one epsilon for all spectral norms (there 1e-8, but 1e-12
-in the generator's dense layer and 1e-6 in the attention block), added to a norm rather
-than a bound on it; groups of 32 successive examples in place of one GPU's; Pillow's
-bilinear resize.
+Hardware: accelerators. The published run used eight GPUs, with 32 images each.
+Time: not yet measured. The published score is from step 826,000 of 1,000,000.
+Expected: not yet measured here. Published: FID 12.8295 and IS 69.5350, with the
+evaluator of mmgeneration (50,000 samples of the moving average against the whole
+training set, StyleGAN's Inception).
+Source: `open-mmlab/mmgeneration:configs/sagan/README.md`,
+`sagan_128_woReLUinplace_noaug_bigGAN_Glr-1e-4_Dlr-4e-4_ndisc1_imagenet1k_b32x8`. It
+follows `ajbrock/BigGAN-PyTorch:scripts/launch_SAGAN_bs128x2_ema.sh`.
+
+Differences from that run: all spectral norms share one epsilon (there 1e-8, but 1e-12
+in the generator's dense layer and 1e-6 in the attention block), which is added to the
+norm instead of bounding it; batch norm groups are 32 consecutive examples instead of
+the examples of one GPU; images are resized with Pillow's bilinear filter.
 """
 
 from experiments import imagenet128

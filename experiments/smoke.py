@@ -1,21 +1,30 @@
-"""The `:smoke` argument of every experiment: the same algorithm, in seconds."""
+"""The `:smoke` argument of every experiment: the same algorithm in a tiny run.
+
+Hardware: any CPU. Time: seconds, apart from compilation. Expected: no useful images;
+this only shows that the pipeline works.
+"""
 
 from sagan_jax.config import Config
 from sagan_jax.errors import UserError
 
 
 def shrink(config: Config, argument: str | None) -> Config:
-    """Returns `config` as it is, or for 'smoke' a run of seconds on synthetic images.
+    """Returns `config`, or for 'smoke' a run of seconds on synthetic images.
 
-    Networks, data and length shrink; losses, orders, optimisers, norms and forms stay.
+    Networks, data and the number of steps shrink; losses, update order, optimisers,
+    norms and network forms stay.
+
+    Args:
+      config: config of the full experiment, which is changed in place.
+      argument: text after the colon in --config FILE:ARGUMENT.
 
     Raises:
-      UserError: another argument.
+      UserError: the argument is not supported.
     """
     if not argument:
         return config
     if argument != "smoke":
-        raise UserError(f"config argument {argument!r} is not known; try :smoke.")
+        raise UserError(f"config argument {argument!r} is not supported; use :smoke.")
     config.name += "_smoke"
     model, data, train = config.model, config.data, config.train
     model.resolution, model.num_classes, model.width = 32, 4, 8

@@ -11,7 +11,7 @@ __all__ = ["__version__", "load"]
 
 def __getattr__(name: str) -> Any:
     if name == "load":
-        from sagan_jax.workdir.checkpoint import load
+        from sagan_jax.workdir.run import load
 
         return load
     raise AttributeError(f"module 'sagan_jax' has no attribute {name!r}")

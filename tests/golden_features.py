@@ -1,4 +1,4 @@
-"""Features and logits with stored metrics: goldens/metric_values.npz belongs to them.
+"""Features and logits whose metrics are stored in goldens/metric_values.npz.
 
 The metrics were computed by torch-fidelity 0.4.0 (`_fid_tf`, `_kid_`, `_is_`, `_prc_`),
 pytorch-fid 0.3.0 (`_fid_pf`) and prdc 0.2 (`_prdc5_`, `_prdc3_`) under torch 2.13,
@@ -57,7 +57,7 @@ def logits(case):
 
 
 def _features(seed, n, d, shift, dead):
-    # Elementwise only: the order of a matrix product's sums is not the same everywhere.
+    # Elementwise only: the order of sums in a matrix product depends on the machine.
     r = np.random.RandomState(seed)
     z = r.standard_normal((n, d))
     u, v = r.standard_normal((n, 4)), r.standard_normal((4, d))

@@ -1,4 +1,4 @@
-"""Two folders of images, and what torch-fidelity says of them: two_folders.json.
+"""Two folders of images, and torch-fidelity's scores of them (two_folders.json).
 
 Run as a script where torch-fidelity is installed it makes the golden again:
 `PYTHONPATH=.:tests python tests/golden_two_folders.py`. The weights are those of
@@ -20,18 +20,18 @@ _SIZES = {"real": ((48, 48), (60, 36)), "fake": ((48, 48), (36, 60))}
 
 
 def values():
-    """Returns what torch-fidelity said, by tap and its own names."""
+    """Returns the scores of torch-fidelity by tap and metric."""
     return json.loads(PATH.read_text("utf-8"))["values"]
 
 
 def images(side):
-    """Returns the images of a set; whole numbers only, so that all are alike."""
+    """Returns the images of a set; integer arithmetic only, for reproducibility."""
     r = np.random.RandomState(len(side) + ord(side[0]))
     found = []
     for index in range(COUNTS[side]):
         height, width = _SIZES[side][index % 3 == 2]
         blocks = r.randint(0, 256, (height // 12, width // 12, 3))
-        # Every other fake is a little darker: some lie among the real ones.
+        # Every other fake is darker, so only some are close to the real images.
         if side == "fake" and index % 2:
             blocks = 3 * blocks // 4
         image = blocks.repeat(12, axis=0).repeat(12, axis=1)
@@ -71,7 +71,7 @@ def _measure(root):
             feature_layer_kid=tap,
             feature_layer_prc=tap,
             kid_subset_size=min(COUNTS.values()),
-            batch_size=1,  # it cannot stack images of several sizes
+            batch_size=1,  # torch-fidelity cannot stack images of several sizes
             cuda=False,
             cache=False,
             verbose=False,

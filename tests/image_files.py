@@ -1,4 +1,4 @@
-"""Image files of every kind, whole and damaged, and folders and zips of them."""
+"""Image files of every kind, intact and damaged, and folders and zips of them."""
 
 import io
 import re
@@ -45,7 +45,7 @@ def three_classes(root):
 
 
 def pack(root, form, method=zipfile.ZIP_DEFLATED):
-    """Returns the path of a directory, or of a zip of it made beside."""
+    """Returns the path of a directory, or of a new zip of it next to it."""
     if form == "folder":
         return str(root)
     path = root.with_suffix(".zip")
@@ -70,6 +70,15 @@ def sentence(config):
     return str(caught.value)
 
 
+def assert_says(text, *parts):
+    """Asserts that a message contains all parts, in this order."""
+    at = 0
+    for part in parts:
+        found = text.find(part, at)
+        assert found >= 0, f"{part!r} is missing, or too early, in: {text}"
+        at = found + len(part)
+
+
 def levels(source, indices):
     return [int(source[index]["image"][0, 0, 0]) for index in indices]
 
@@ -79,11 +88,11 @@ def without_counts(line):
 
 
 DOT = encoded(Image.new("RGB", (8, 8), (1, 2, 3)))
-"""The smallest of good images."""
+"""A small valid image."""
 
 
-# All show four colours, 24 pixels high and 40 wide: [top left, top right, bottom left,
-# bottom right]. A square cut out of the middle shows them too.
+# All images show four colours, [top left, top right, bottom left, bottom right], and
+# are 24 pixels high and 40 wide. A square from the middle shows the four colours too.
 
 COLOURS = np.array([[200, 30, 40], [20, 180, 60], [30, 50, 210], [240, 230, 20]])
 LEVELS = np.array([10, 90, 170, 250])
@@ -129,9 +138,10 @@ def animated(kind, **options):
 
 
 def turned(orientation):
-    """A JPEG whose first stored row and column show, in the words of the standard:
+    """A JPEG with an EXIF orientation.
 
-    3: bottom and right; 6: right and top; 8: left and bottom.
+    The first stored row and column are the image's bottom and right (3), right and top
+    (6), or left and bottom (8).
     """
     height, width = (24, 40) if orientation == 3 else (40, 24)
     row, column = np.indices((height, width))
@@ -187,7 +197,7 @@ def _kinds():
 
 
 KINDS = _kinds()
-"""By name: the file, and the four colours that a person sees."""
+"""For each name, the file and the four colours that a viewer shows."""
 
 
 def png_chunk(kind, content, checksum=None):
@@ -223,4 +233,4 @@ DAMAGE = {
         "pixel mode 'F' has no fixed range",
     ),
 }
-"""By name: the file, and why it cannot be read, without the counts of bytes."""
+"""For each name, the file and why it cannot be read, without counts of bytes."""

@@ -1,4 +1,4 @@
-"""Inception weights that need no download: each array from its own name.
+"""Inception weights that need no download: random arrays seeded by their names.
 
 The golden of six images was made with them by torch-fidelity 0.4.0 (`f32`, and `f64`
 with its network cast to float64) and pytorch-fid 0.3.0 (`pf32`, `pf64`), PyTorch 2.13.
@@ -15,7 +15,7 @@ from sagan_jax.extractors import inception_layers
 GOLDEN = pathlib.Path(__file__).parent / "goldens" / "inception_random.npz"
 
 BOUND = 5e-6
-"""Of the largest |difference| over the largest |value| of a tap.
+"""Bound for the largest |difference| over the largest |value| of a tap.
 
 PyTorch's own float32 lies 6e-7 from its float64 at the logits; the least of the
 mistakes that the tests know of lies at 1e-4.

@@ -1,9 +1,9 @@
-"""What is chosen from images and machine, and that the reasons say so."""
+"""The config that is chosen for images and a machine, and its reasons."""
 
 from pathlib import Path
 
 import pytest
-from image_files import DOT, encoded, put
+from image_files import DOT, assert_says, encoded, put
 from PIL import Image
 
 from sagan_jax import autoconfig
@@ -31,7 +31,7 @@ MACHINES = {
 
 @pytest.fixture
 def images(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Stands for a folder; `_seen` says what is in it."""
+    """The monkeypatch with which `_choose` replaces the survey of a folder."""
     return monkeypatch
 
 
@@ -57,12 +57,12 @@ def _sizes(config: Config) -> tuple[int, int, int]:
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
 @pytest.mark.parametrize("side", [20, 64, 500])
 @pytest.mark.parametrize("count", [5, 55, 5000])
-def test_every_choice_is_a_run(
+def test_every_choice_is_a_valid_config(
     machine: Machine, side: int, count: int, images: pytest.MonkeyPatch
 ) -> None:
     config = _choose(images, machine, side=side, count=count).config
     config_lib.validate(config)
-    assert costs.generator_cost(config.model).parameters > 0  # its plan can be made
+    assert costs.generator_cost(config.model).parameters > 0  # its cost can be computed
     assert costs.discriminator_cost(config.model).parameters > 0
     assert config.train.batch_size % machine.devices == 0
     share = {"cpu": 1 / 2, "gpu": 2 / 3}[machine.kind]
@@ -102,13 +102,13 @@ def test_images_are_not_enlarged(
 
 
 @pytest.mark.parametrize(("count", "batch"), [(5, 8), (20, 16), (55, 32), (64, 64)])
-def test_a_batch_is_not_larger_than_the_set(
+def test_a_batch_is_not_larger_than_the_data_set(
     count: int, batch: int, images: pytest.MonkeyPatch
 ) -> None:
     assert _choose(images, BIG_GPU, count=count).config.train.batch_size == batch
 
 
-def test_what_fits_nowhere_is_as_small_as_can_be(images: pytest.MonkeyPatch) -> None:
+def test_the_smallest_sizes_are_the_last_resort(images: pytest.MonkeyPatch) -> None:
     config = _choose(images, Machine("cpu", GIB // 100)).config
     assert _sizes(config) == (32, 16, 8)
 
@@ -125,14 +125,14 @@ def test_the_same_machine_chooses_the_same(images: pytest.MonkeyPatch) -> None:
     assert _choose(images, BIG_GPU) == _choose(images, BIG_GPU)
 
 
-def test_a_few_more_images_make_no_other_run(images: pytest.MonkeyPatch) -> None:
+def test_a_few_more_images_do_not_change_the_run(images: pytest.MonkeyPatch) -> None:
     before = _choose(images, BIG_GPU, count=5000).config
     after = _choose(images, BIG_GPU, count=5100).config
     changed = config_lib.differences(after, before, ("model", "data", "optim", "train"))
     assert {name for name, *_ in changed} <= set(run_config.MAY_CHANGE)
 
 
-def test_more_cores_than_counted_make_no_other_run(images: pytest.MonkeyPatch) -> None:
+def test_more_than_16_cores_do_not_change_the_run(images: pytest.MonkeyPatch) -> None:
     few, many = (_choose(images, Machine("cpu", 64 * GIB, 1, n)) for n in (16, 128))
     assert few.config == many.config
 
@@ -145,7 +145,7 @@ def test_one_in_a_hundred_may_be_unreadable(
     assert config.data.max_unreadable == most
 
 
-def test_paths_may_hold_colons_and_a_home(
+def test_paths_may_contain_colons_and_a_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(tmp_path / "my: images" / "a.png", DOT)
@@ -177,20 +177,20 @@ def test_a_run_is_named_after_its_folder(
     assert autoconfig.choose(path, LAPTOP).config.name == name
 
 
-# What is said.
+# Reasons.
 
 
 def test_a_line_for_each_choice(images: pytest.MonkeyPatch) -> None:
     assert _choose(images, LAPTOP).reasons == [
         "5,000 images, 2 classes by sub-folder (c0, c1)",
         "no GPU; 2 CPU cores, 8 GiB of memory",
-        "resolution 64: the shorter side of the images is 500 px (median of 64), but "
-        "more is for a GPU",
-        "width 16, batch 16: a step of 78 GFLOP, where 90 are about a second here, and "
-        "at most 0.6 of 8 GiB of memory",
-        "images are mirrored left to right at random; where that makes another thing "
-        "of them, as with letters, add --config.data.horizontal_flip=False",
-        "10,000 steps, a sheet of samples every 250; hinge loss, rates 0.0004 "
+        "resolution 64: the shorter side of the images is 500 px (median of 64), but a "
+        "higher resolution needs a GPU",
+        "width 16, batch 16: 78 GFLOP per step (about 90 per second on this machine) "
+        "and at most 0.6 of 8 GiB of memory",
+        "random horizontal flips; if mirroring changes the meaning, as with letters, "
+        "add --config.data.horizontal_flip=False",
+        "10,000 steps, a sheet of samples every 250; hinge loss, learning rates 0.0004 "
         "(generator) and 0.0016 (discriminator), moving average 0.999",
     ]
 
@@ -201,35 +201,37 @@ def test_a_line_for_each_choice(images: pytest.MonkeyPatch) -> None:
         (BIG_GPU, {}, "one GPU, 80 GiB of memory"),
         (MACHINES["three GPUs"], {}, "3 GPUs, 24 GiB of memory each"),
         (LAPTOP._replace(remark="it is small"), {}, "memory; it is small"),
-        (LAPTOP, {"classes": 0}, "without labels: there are no sub-folders to name"),
-        (LAPTOP, {"classes": 0, "loose": "a.png"}, "such as 'a.png' lie beside the"),
+        (LAPTOP, {"classes": 0}, "without labels: there are no class sub-folders"),
+        (LAPTOP, {"classes": 0, "loose": "a.png"}, "'a.png' are outside the sub-fol"),
         (LAPTOP, {"classes": 6}, "6 classes by sub-folder (c0, c1, c2, c3, c4, ...)"),
-        (LAPTOP, {"side": 20}, "32 is the least there is: they are enlarged"),
-        (BIG_GPU, {"side": 100}, "(median of 64), and they are never enlarged"),
-        (BIG_GPU, {}, "and 128 is the most that is chosen"),
-        (Machine("gpu", GIB // 2), {}, "but more would be too much for this machine"),
-        (LAPTOP, {"count": 55}, "55 images are few: expect the model to learn them"),
-        (LAPTOP, {"side": 3000}, "images of 3000 px are read in full each time"),
-        (BIG_GPU, {"count": 55}, "a batch is not more than the images there are"),
+        (LAPTOP, {"side": 20}, "32 is the smallest resolution: they are enlarged"),
+        (BIG_GPU, {"side": 100}, "(median of 64), and images are never enlarged"),
+        (BIG_GPU, {}, "and 128 is the highest resolution"),
+        (Machine("gpu", GIB // 2), {}, "higher resolution does not fit this machine"),
+        (LAPTOP, {"count": 55}, "55 images are few: expect the model to memorise"),
+        (LAPTOP, {"side": 3000}, "images of 3000 px are decoded at full size"),
+        (BIG_GPU, {"count": 55}, "the batch is limited by the number of images"),
     ],
 )
-def test_what_is_particular_is_said(
+def test_a_special_case_has_its_reason(
     machine: Machine, given: dict[str, int], said: str, images: pytest.MonkeyPatch
 ) -> None:
     reasons = _choose(images, machine, **given).reasons
     assert [said in reason for reason in reasons].count(True) == 1
 
 
-def test_images_are_mirrored_and_averaged(images: pytest.MonkeyPatch) -> None:
+def test_images_are_flipped_and_weights_averaged(
+    images: pytest.MonkeyPatch,
+) -> None:
     config = _choose(images, LAPTOP).config
     assert config.data.horizontal_flip
     assert config.train.ema_decay > 0
 
 
-# With real files, and once for a whole command.
+# Real files.
 
 
-def test_a_folder_of_classes_is_chosen_for(tmp_path: Path) -> None:
+def test_a_folder_of_classes_gets_a_config(tmp_path: Path) -> None:
     picture = encoded(Image.new("RGB", (90, 70)))
     for name in ("cat", "dog"):
         put(tmp_path / "pets" / name / "0.png", picture)
@@ -239,11 +241,11 @@ def test_a_folder_of_classes_is_chosen_for(tmp_path: Path) -> None:
 
 
 def test_no_folder_is_refused() -> None:
-    with pytest.raises(UserError, match=r"^data\.path='nowhere' does not exist; "):
+    with pytest.raises(UserError, match=r"^'nowhere' does not exist; .*directory"):
         autoconfig.choose("nowhere", LAPTOP)
 
 
-def test_all_is_said_once_when_the_program_starts(
+def test_the_reasons_are_printed_once_when_the_program_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     waiting = []
@@ -255,8 +257,6 @@ def test_all_is_said_once_when_the_program_starts(
     (say,) = waiting
     say()
     title, *lines = capsys.readouterr().out.splitlines()
-    assert title == (
-        f"chosen for {str(tmp_path)!r}, to be changed by --config.GROUP.FIELD=VALUE:"
-    )
+    assert_says(title, f"chosen for {str(tmp_path)!r}", "--config.GROUP.FIELD=VALUE")
     reasons = autoconfig.choose(str(tmp_path), autoconfig.this_machine()).reasons
     assert lines == [f"  {reason}" for reason in reasons]

@@ -1,6 +1,6 @@
-"""Every experiment file: it validates, its step has shapes at full size, it shrinks.
+"""Every experiment: it validates, its step has shapes at full size, and it shrinks.
 
-`custom` needs images to be anything: see test_custom.py.
+`custom` depends on images: see test_custom.py.
 """
 
 import functools
@@ -21,12 +21,11 @@ from sagan_jax.errors import UserError
 from sagan_jax.training import optim
 from sagan_jax.training import state as state_lib
 from sagan_jax.training.train_step import make_train_step
-from sagan_jax.workdir import checkpoint
 
 FOLDER = Path(smoke.__file__).parent
 NAMES = sorted({p.stem for p in FOLDER.glob("*.py")} - {"__init__", "smoke", "custom"})
 
-# What a smoke run shrinks; everything else is the algorithm, and stays.
+# The fields that a smoke run changes; all others are the algorithm.
 SHRUNK = {
     "name",
     *(f"model.{n}" for n in ("resolution", "num_classes", "latent_dim", "width")),
@@ -50,7 +49,7 @@ def _config(name: str, argument: str | None = None) -> Config:
 
 @functools.cache
 def _shapes(name: str) -> Any:
-    """Returns the state before and after a step, and metrics, all as shapes."""
+    """Returns the shapes of the state before and after a step, and of the metrics."""
     config = _config(name)
     parts = (config, *networks.build(config.model), optim.make_optimizers(config))
     state = jax.eval_shape(lambda: state_lib.create(*parts))
@@ -78,7 +77,7 @@ def test_a_run_is_named_after_its_file(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["cifar10", "imagenet128"])
-def test_an_experiment_on_images_asks_for_their_folder(name: str) -> None:
+def test_an_experiment_on_images_requires_their_folder(name: str) -> None:
     config = importlib.import_module(f"experiments.{name}").get_config()
     with pytest.raises(UserError, match=r"set --config\.data\.path=DIR"):
         config_lib.validate(config)
@@ -99,7 +98,7 @@ def test_metrics_at_full_size_are_scalars(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_attention_stands_where_it_is_asked_for(name: str) -> None:
+def test_attention_is_at_the_configured_resolution(name: str) -> None:
     _, _, metrics = _shapes(name)
     (side,) = _config(name).model.attention_resolutions
     gates = {f"gamma/{n}/attention{side}" for n in ("generator", "discriminator")}
@@ -107,7 +106,7 @@ def test_attention_stands_where_it_is_asked_for(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "kept"), [("quickstart", True), ("cifar10", False)])
-def test_an_average_is_kept_where_it_is_asked_for(name: str, kept: bool) -> None:
+def test_the_moving_average_exists_if_configured(name: str, kept: bool) -> None:
     state, _, _ = _shapes(name)
     assert bool(jax.tree.leaves(state.ema)) is kept
 
@@ -141,25 +140,31 @@ def test_smoke_saves_several_checkpoints(name: str) -> None:
     assert train.steps // train.checkpoint_every >= 3
 
 
+@pytest.mark.parametrize("name", [*NAMES, "smoke", "custom"])
+def test_a_header_names_hardware_time_and_result(name: str) -> None:
+    header = importlib.import_module(f"experiments.{name}").__doc__ or ""
+    assert all(f"{word}: " in header for word in ("Hardware", "Time", "Expected"))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_an_unknown_argument_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match=r"^config argument 'big' is not known; try :"):
+    with pytest.raises(UserError, match=r"^config argument 'big' .*:smoke"):
         _config(name, "big")
 
 
-# Quickstart's smoke run is made by test_launch, from the command line.
+# test_launch runs the smoke run of quickstart, from the command line.
 
 
 @pytest.mark.parametrize("name", ["cifar10", "imagenet128"])
 def test_smoke_trains_from_end_to_end(name: str, tmp_path: Path) -> None:
     config = _config(name, "smoke")
     config.mesh.devices = 1
-    # A third update of D is compiled as the second is, and takes as long.
+    # A third update of D adds time but is compiled like the second.
     config.train.d_steps = min(2, config.train.d_steps)
     config.train.steps = 2
     run = tiny_runs.train(config, tmp_path / "run")
     assert run.output.startswith("2 steps done;")
-    assert checkpoint.steps(run.workdir) == [2]
+    assert tiny_runs.steps(run.workdir) == [2]
     assert [line["step"] for line in tiny_runs.read_metrics(run.workdir)] == [1, 2]
     (scores,) = tiny_runs.read_lines(run.workdir / "results.jsonl")
     assert (scores["ema"], scores["n"]) == (False, 32)

@@ -1,9 +1,10 @@
-"""The published function: arrays computed by the official release's own layer code.
+"""Networks and layers, compared with arrays from the official release's own code.
 
-Tolerances are those of the goldens' description. float32: values within 5e-5 of the
-array's largest, gradients within 1e-3 of the array's largest plus 5e-4 of the network's
-largest (one ReLU or max-pool tie that rounding turns moves them by 1e-4 of the latter).
-float64: 1e-6 of the largest, and 1e-6 * (array's largest + 1e-3 * network's largest).
+Tolerances follow the description of the goldens. float32: values within 5e-5 of the
+array's largest; gradients within 1e-3 of the array's largest plus 5e-4 of the network's
+largest, since a ReLU or max-pool tie that rounding decides changes them by 1e-4 of the
+latter. float64: values within 1e-6 of the array's largest; gradients within
+1e-6 * (array's largest + 1e-3 * network's largest).
 """
 
 import functools
@@ -19,6 +20,7 @@ import pytest
 
 from sagan_jax.networks import Discriminator, Generator, ops
 from sagan_jax.networks.attention import SelfAttention
+from sagan_jax.networks.layers import SNConv
 from sagan_jax.training import losses
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
@@ -44,7 +46,7 @@ def _load(path: pathlib.Path) -> Mapping[str, np.ndarray]:
 
 @pytest.fixture(params=BITS, ids=["float32", "float64"], scope="module")
 def bits(request: pytest.FixtureRequest) -> Iterator[int]:
-    """Runs the test at float32 with exact products, then at float64."""
+    """Runs the test in float32 with the highest matmul precision, then in float64."""
     with (
         jax.enable_x64(request.param == 64),
         jax.default_matmul_precision("highest"),
@@ -104,7 +106,7 @@ def _spectral_case(case: str, bits: int, stop_gradient_uv: bool):
 
 
 @pytest.mark.parametrize("case", SPECTRAL_CASES)
-def test_spectral_norm_is_the_official_one(case: str, bits: int) -> None:
+def test_spectral_norm_equals_the_official_one(case: str, bits: int) -> None:
     arrays, ((loss, aux), gradient) = _spectral_case(case, bits, False)
     w_bar, u, sigma = aux
     _assert_value(w_bar, arrays["w_bar"], bits, "w_bar")
@@ -115,7 +117,7 @@ def test_spectral_norm_is_the_official_one(case: str, bits: int) -> None:
 
 
 @pytest.mark.parametrize("case", SPECTRAL_CASES)
-def test_holding_u_and_v_gives_the_usual_gradient(case: str, bits: int) -> None:
+def test_constant_u_and_v_give_the_usual_gradient(case: str, bits: int) -> None:
     arrays, (_, gradient) = _spectral_case(case, bits, True)
     _assert_gradients({"w": gradient}, {"w": arrays["grad_w_uv_const"]}, bits)
 
@@ -134,10 +136,11 @@ def test_the_official_gradient_is_not_the_usual_one(case: str, bits: int) -> Non
 
 
 @pytest.mark.parametrize("case", ATTENTION_CASES)
-def test_attention_is_the_official_one(case: str, bits: int) -> None:
+def test_attention_equals_the_official_one(case: str, bits: int) -> None:
     arrays = _load(GOLDENS / "attention.npz")
     golden = _under(arrays, f"{case}/")
-    module = SelfAttention(stop_gradient_uv=False, dtype=_dtype(bits))
+    conv = functools.partial(SNConv, stop_gradient_uv=False, dtype=_dtype(bits))
+    module = SelfAttention(conv=conv)
     variables = golden_weights.attention_variables(arrays, case)
     x, r = (jnp.asarray(golden[k], _dtype(bits)) for k in ("x", "r"))
 
@@ -169,7 +172,7 @@ def test_attention_is_the_official_one(case: str, bits: int) -> None:
 
 
 class Run:
-    """Everything that one archive holds, computed by our networks."""
+    """The arrays of one archive, computed by our networks."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray], fields: dict, bits: int):
         dtype = _dtype(bits)
@@ -267,7 +270,7 @@ NETWORKS = {
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def run(request: pytest.FixtureRequest, bits: int) -> Run:
-    """One of the two archives; the larger one is not in the repository."""
+    """Returns one of the archives; the larger one is not in the repository."""
     name = request.param
     path = GOLDENS / f"{name}.npz"
     if not path.exists():
@@ -315,7 +318,7 @@ def test_network_state_after_a_pass(run: Run, network: str) -> None:
         _assert_value(ours[name], array, run.bits, name)
 
 
-def test_every_golden_array_is_looked_at(run: Run) -> None:
+def test_every_golden_array_is_compared(run: Run) -> None:
     inputs = {"z", "labels", "fake_labels", "real"}
     seen = {*VALUES, *inputs}
     folders = ("before/", "after/", "grad/", "G/act/", "D/act/")

@@ -32,7 +32,7 @@ LEVELS = {
 # Each package from the bottom up; a line is a level.
 PACKAGES = {
     "config": ["fields", "json_form", "checks"],
-    "files": ["cache json_lines lock manifest torch_file whole"],
+    "files": ["cache lock paths torch_file whole", "json_lines manifest"],
     "runtime": ["machine mesh processes provenance stop"],
     "networks": [
         "channels convolutions ops",
@@ -42,8 +42,7 @@ PACKAGES = {
         "from_config",
     ],
     "data": [
-        "archive class_counts far_pairs forks lsun prepared source tfds_catalogue "
-        "transforms",
+        "archive class_counts far_pairs lsun prepared source tfds_catalogue transforms",
         "array_record pipeline readable synthetic tfds",
         "folder",
         "prepare_inputs sources survey",
@@ -52,23 +51,27 @@ PACKAGES = {
         "prepare",
     ],
     "extractors": [
-        "inception_layers npy_file preprocessing",
+        "inception_layers preprocessing",
         "host_resize inception inception_weights",
         "features",
     ],
     "training": ["collapse losses optim", "state", "train_step"],
     "metrics": [
-        "agreement class_fidelity convert image_sets protocols report rows",
-        "inception_score kid prdc statistics",
-        "fid statistics_files",
+        "agreement class_fidelity convert image_sets protocols rows",
+        "statistics",
+        "measured statistics_files",
+        "fid inception_score kid prdc",
         "intra_fid",
         "scores",
         "plan",
-        "request",
         "comparison",
         "evaluate",
     ],
-    "workdir": ["run_config tensorboard", "checkpoint telemetry", "rollback"],
+    "workdir": [
+        "checkpoint run_config tensorboard",
+        "run",
+        "rollback telemetry",
+    ],
     "evaluation": [
         "references sampling",
         "far_pairs generator",
@@ -77,7 +80,11 @@ PACKAGES = {
         "results",
     ],
     "pictures": ["grid", "sheets"],
-    "commands": ["dry_run flags sample train"],
+    "commands": [
+        "failures flags options schedule",
+        "dry_run loop opening",
+        "evaluate sample train",
+    ],
 }
 # Beyond the levels: all that a package may know of the rest, where that is little.
 MAY_KNOW = {
@@ -107,7 +114,8 @@ WITHOUT_JAX += (
     "networks.costs",
 )
 WITHOUT_JAX += ("runtime.machine", "runtime.stop", "training.collapse")
-WITHOUT_JAX += ("workdir.telemetry", "workdir.tensorboard", "commands.flags")
+WITHOUT_JAX += ("workdir.telemetry", "workdir.tensorboard", "commands.failures")
+WITHOUT_JAX += ("commands.flags", "commands.options", "commands.schedule")
 WITHOUT_JAX += ("extractors.inception_layers", "extractors.inception_weights")
 WITHOUT_JAX += ("extractors.host_resize",)
 WITH_JAX = ("metrics.comparison",)  # which reports the device it ran on
@@ -253,7 +261,7 @@ def test_experiments_know_configs_alone(path: pathlib.Path) -> None:
         "experiments.quickstart, experiments.custom",
         "sagan_jax.data.sources, sagan_jax.metrics.agreement",
         "sagan_jax.workdir.telemetry, sagan_jax.pictures.grid",
-        "sagan_jax.commands.flags, sagan_jax.config",
+        "sagan_jax.commands.flags, sagan_jax.commands.options, sagan_jax.config",
         "sagan_jax.networks.costs, sagan_jax.extractors.inception_weights",
         "sagan_jax.training.collapse, sagan_jax.runtime.machine, sagan_jax.files.lock",
     ],
@@ -279,9 +287,9 @@ def _printed(program: str) -> str:
 
 def test_load_is_there_when_asked_for() -> None:
     import sagan_jax
-    from sagan_jax.workdir import checkpoint
+    from sagan_jax.workdir import run
 
-    assert sagan_jax.load is checkpoint.load
+    assert sagan_jax.load is run.load
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         _ = sagan_jax.lode
 
@@ -313,5 +321,5 @@ def test_config_re_exports_every_public_name() -> None:
 
     names = {"Config", "ModelConfig", "DataConfig", "OptimConfig", "TrainConfig"}
     names |= {"EvaluationConfig", "MeshConfig", "SAME", "CHOICES", "validate"}
-    names |= {"wanted", "fields_of", "differences", "to_json", "from_json"}
+    names |= {"type_in_words", "fields_of", "differences", "to_json", "from_json"}
     assert names <= set(vars(config))

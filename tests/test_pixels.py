@@ -1,4 +1,4 @@
-"""The one convention between uint8 and [-1, 1]."""
+"""Conversion between uint8 images and images in [-1, 1]."""
 
 from typing import Any
 
@@ -31,19 +31,19 @@ def test_every_level_survives_under_jit() -> None:
 
 
 @KINDS
-def test_decode_takes_0_to_minus_1_and_255_to_1(asarray: Any, kind: type) -> None:
+def test_decode_maps_0_to_minus_1_and_255_to_1(asarray: Any, kind: type) -> None:
     images = pixels.decode(asarray(np.array([0, 255], np.uint8)))
     assert isinstance(images, kind)
     assert images.dtype == np.float32
     np.testing.assert_array_equal(images, [-1.0, 1.0])
 
 
-def test_decode_is_two_x_over_255_less_1() -> None:
+def test_decode_is_two_x_over_255_minus_1() -> None:
     expected = 2 * LEVELS.astype(np.float64) / 255 - 1
     np.testing.assert_allclose(pixels.decode(LEVELS), expected, atol=1e-7)
 
 
-def test_decode_keeps_the_type_that_is_asked_for() -> None:
+def test_decode_returns_the_requested_dtype() -> None:
     assert pixels.decode(LEVELS, np.float64).dtype == np.float64
 
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_gan
 import tiny_runs
 from PIL import Image
 
-from sagan_jax.workdir import checkpoint
+from sagan_jax.commands import sample
+from sagan_jax.workdir import run as run_lib
 
-# Eight devices in one process, or four in each of two; a folder of unequal images.
+# Eight devices in one process, or four in each of two; images of different sizes.
 CHANGES: dict[str, Any] = {
     "mesh__devices": 0,
     "train__batch_size": 8,
@@ -31,7 +33,7 @@ CHANGES: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Returns where the images lie, which is the working directory too."""
+    """Returns the working directory, which contains the images."""
     path = tmp_path_factory.mktemp("processes")
     random = np.random.default_rng(0)
     for index in range(12):
@@ -45,13 +47,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.chdir(before)
 
 
-def _train_by_two(folder: Path, workdir: Path) -> list[str]:
-    """Returns what each of two processes printed."""
+def _by_two(program: str, *arguments: str, folder: Path) -> list[str]:
+    """Runs a program as two processes, and returns the output of each."""
     port = 40_000 + os.getpid() % 20_000
-    program = Path(__file__).with_name("trained_by_processes.py")
+    path = Path(__file__).with_name(program)
     started = [
         subprocess.Popen(
-            [sys.executable, str(program), str(port), str(rank), str(workdir)],
+            [sys.executable, str(path), str(port), str(rank), *arguments],
             env=os.environ
             | {
                 "JAX_NUM_CPU_DEVICES": "4",
@@ -79,11 +81,11 @@ def one(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def two(folder: Path) -> Path:
     workdir = folder / "two"
-    _train_by_two(folder, workdir)
+    _by_two("trained_by_processes.py", str(workdir), folder=folder)
     return workdir
 
 
-def test_losses_are_those_of_one_process(one: Path, two: Path) -> None:
+def test_losses_equal_those_of_one_process(one: Path, two: Path) -> None:
     ours, theirs = (tiny_runs.read_metrics(workdir) for workdir in (two, one))
     assert [line["step"] for line in ours] == [1, 2, 3, 4, 5]
     for name in ("loss/generator", "loss/discriminator"):
@@ -92,7 +94,7 @@ def test_losses_are_those_of_one_process(one: Path, two: Path) -> None:
         )
 
 
-def test_files_are_those_of_one_process(one: Path, two: Path) -> None:
+def test_files_are_the_same_as_of_one_process(one: Path, two: Path) -> None:
     def names(workdir: Path) -> list[str]:
         found = (path.relative_to(workdir) for path in workdir.rglob("*"))
         return sorted(
@@ -102,10 +104,12 @@ def test_files_are_those_of_one_process(one: Path, two: Path) -> None:
         )
 
     assert names(two) == names(one)
-    assert checkpoint.steps(two) == checkpoint.steps(one) == [3, 5]
+    assert tiny_runs.steps(two) == tiny_runs.steps(one) == [3, 5]
 
 
-def test_a_run_of_two_processes_goes_on_in_one(two: Path, tmp_path: Path) -> None:
+def test_a_run_of_two_processes_can_be_resumed_in_one(
+    two: Path, tmp_path: Path
+) -> None:
     workdir = Path(shutil.copytree(two, tmp_path / "run"))
     run = tiny_runs.train(tiny_runs.config(**CHANGES | {"train__steps": 6}), workdir)
     assert "resumed at step 5\n" in run.output
@@ -117,3 +121,22 @@ def test_a_run_of_two_processes_goes_on_in_one(two: Path, tmp_path: Path) -> Non
         5,
         6,
     ]
+
+
+def test_two_processes_sample_together_and_one_writes(
+    two: Path, folder: Path, tmp_path: Path
+) -> None:
+    ours, theirs = tmp_path / "two", tmp_path / "one"
+    _by_two("sampled_by_processes.py", str(two), str(ours), folder=folder)
+    with tiny_gan.quick_compiles():
+        run = run_lib.open_run(two)
+        sample.save(run, kind="npz", count=37, out=theirs / "samples.npz")
+        sample.save(run, kind="images", count=5, out=theirs / "images")
+        sample.save(run, out=theirs / "sheet.png")
+    with np.load(ours / "samples.npz") as a, np.load(theirs / "samples.npz") as b:
+        for name in ("images", "labels", "made_by"):
+            np.testing.assert_array_equal(a[name], b[name])
+    found, expected = tiny_runs.tree_of(ours), tiny_runs.tree_of(theirs)
+    for tree in (found, expected):
+        del tree["samples.npz"]  # a zip holds the time of its members
+    assert found == expected

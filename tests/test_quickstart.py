@@ -1,6 +1,7 @@
-"""What the quickstart promises: pairs that agree, of the class that was asked for.
+"""The quickstart learns pairs that agree in colour, of the requested class.
 
-Minutes for each seed: `python -m pytest -m slow tests/test_quickstart.py`.
+The slow test takes minutes per seed:
+`python -m pytest -m slow tests/test_quickstart.py`.
 """
 
 import json

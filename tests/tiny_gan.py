@@ -1,7 +1,7 @@
-"""The smallest run that has every part, and what its compiled steps did.
+"""The smallest run with every part, and a record of its first steps.
 
 A step takes seconds to compile, so each variant is compiled once for a number of
-devices and makes three steps; tests read what lies before and after each of them.
+devices and makes three steps. Tests compare the states before and after each of them.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class Run(NamedTuple):
-    """A config and what is built from it."""
+    """A config, and the networks and optimizers built from it."""
 
     config: Config
     generator: Generator
@@ -52,7 +52,7 @@ class Run(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """One step, as numpy trees; `draws` are (z, labels) in the order of drawing."""
+    """One step, in numpy trees; `draws` has each (z, labels) in order."""
 
     before: GanState
     batch: dict[str, np.ndarray]
@@ -62,11 +62,11 @@ class Moment(NamedTuple):
 
 
 def build(variant: str = "d_first", **changes: Any) -> Run:
-    """Returns a variant; `changes` are dotted names with __ for the dot."""
+    """Returns a variant; `changes` sets fields, as in `train__seed=1`."""
     config = shrink(Config(), "smoke")
     config.model.discriminator_channel_multiples = (1, 1)
-    # Visible in a few steps, and with an eps under which the update is smooth: at 1e-8
-    # the first one is the sign of the gradient, which rounding turns near zero.
+    # Changes must be visible in a few steps, and updates smooth: with eps = 1e-8 the
+    # first one is the sign of the gradient, which is unstable near zero.
     config.model.batch_norm_decay, config.model.batch_norm_last_decay = 0.9, 0.8
     config.train.ema_decay = 0.9
     config.optim.generator_lr, config.optim.discriminator_lr = 2.5e-4, 1e-3
@@ -80,9 +80,9 @@ def build(variant: str = "d_first", **changes: Any) -> Run:
 
 
 def random_state(run: Run) -> GanState:
-    """Returns a state in numpy where nothing is zero, one or normalised by chance.
+    """Returns a numpy state without special values such as zeros or unit vectors.
 
-    Gates are open, so that attention takes part, and the average is no copy.
+    Gates are open, so that attention takes part, and the average differs from params.
     """
     random = np.random.default_rng(0)
     fill: dict[str, Callable[[tuple[int, ...]], Any]] = {
@@ -108,7 +108,7 @@ def random_state(run: Run) -> GanState:
         )
     )
     state = jax.tree.map_with_path(leaf, shapes)
-    # Logits on both sides of the hinge's margins, for real and for fake images.
+    # Puts logits on both sides of the hinge's margins, for real and fake images.
     state.discriminator.params["dense"]["bias"][:] = 12.0
     return state
 
@@ -125,7 +125,7 @@ def random_batch(run: Run, step: int) -> dict[str, np.ndarray]:
 
 
 class Compiled:
-    """The step of a variant on some devices; counts how often it was traced."""
+    """The compiled step of a variant, with a count of its traces."""
 
     def __init__(self, variant: str, devices: int):
         self.run = build(variant, mesh__devices=devices)
@@ -145,7 +145,7 @@ class Compiled:
         return state, (metrics, draws)
 
     def place(self, state: GanState) -> GanState:
-        """Returns copies, on every device, that a step may consume."""
+        """Returns copies on every device, which a step may donate."""
         copies = jax.tree.map(lambda x: jnp.array(x, copy=True), state)
         return jax.device_put(copies, mesh_lib.replicated(self.mesh))
 
@@ -158,7 +158,7 @@ class Compiled:
 
 @contextlib.contextmanager
 def quick_compiles() -> Iterator[None]:
-    """Leaves out optimisations of machine code: they cost more than they save here."""
+    """Disables optimisations of machine code, which cost more time than they save."""
     name = "jax_disable_most_optimizations"
     jax.config.update(name, True)
     try:
@@ -173,7 +173,7 @@ def compiled(variant: str, devices: int) -> Compiled:
 
 
 def history(variant: str, devices: int = 1) -> tuple[Moment, ...]:
-    """Returns the first three steps of a variant from `random_state`."""
+    """Returns the first three steps of a variant, starting at `random_state`."""
     return _history(variant, devices)
 
 
@@ -185,7 +185,7 @@ def _history(variant: str, devices: int) -> tuple[Moment, ...]:
     for number in range(STEPS):
         batch = random_batch(step.run, number)
         state, *rest = step(state, batch)
-        # Copies: the next step consumes the buffers that device_get may show.
+        # Copies, since device_get may return buffers that the next step donates.
         after = jax.tree.map(np.array, jax.device_get(state))
         moments.append(Moment(before, batch, after, *jax.device_get(rest)))
         before = after
@@ -208,7 +208,7 @@ def power_iterated(params: Any, spectral: Any) -> tuple[Any, list[float]]:
 
 
 def assert_same_bits(one: Any, other: Any) -> None:
-    """Raises where two trees differ in structure or in any bit but those of a NaN."""
+    """Raises if two trees differ in structure or in any value; NaNs are equal."""
     assert jax.tree.structure(one) == jax.tree.structure(other)
     for (path, a), b in zip(
         jax.tree.leaves_with_path(one), jax.tree.leaves(other), strict=True
@@ -217,7 +217,7 @@ def assert_same_bits(one: Any, other: Any) -> None:
 
 
 def assert_close(one: Any, other: Any, atol: float) -> None:
-    """Raises where two trees of one structure differ by more than `atol`."""
+    """Raises if two trees differ in structure, or by more than `atol`."""
     assert jax.tree.structure(one) == jax.tree.structure(other)
     for (path, a), b in zip(
         jax.tree.leaves_with_path(one), jax.tree.leaves(other), strict=True

@@ -1,4 +1,4 @@
-"""Whole runs of the tiny GAN on two devices, made once and read by several tests."""
+"""Whole runs of the tiny GAN on two devices, trained once and shared by tests."""
 
 import atexit
 import contextlib
@@ -21,7 +21,9 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from sagan_jax.commands import train as train_lib
 from sagan_jax.config import Config
-from sagan_jax.workdir import telemetry
+from sagan_jax.evaluation import progress
+from sagan_jax.workdir import checkpoint, telemetry
+from sagan_jax.workdir import run as run_lib
 
 STEPS = 6
 STOP_AT = 3
@@ -29,7 +31,7 @@ PACE = ("time", "images_per_second")
 
 
 class Run(NamedTuple):
-    """Where a run is, what it printed, and how often its step was traced."""
+    """The workdir of a run, its output, and how often its step was traced."""
 
     workdir: Path
     output: str
@@ -37,14 +39,14 @@ class Run(NamedTuple):
 
 
 def config(**changes: Any) -> Config:
-    """Returns the config of these runs; `changes` are dotted names with __."""
+    """Returns the config of these runs; `changes` are fields, with __ as the dot."""
     few = {"evaluation__rows": 4, "evaluation__columns": 2, "mesh__devices": 2}
     few |= {"evaluation__num_samples": 16, "train__batch_size": 4}
     return tiny_gan.build(**{**few, **changes}).config
 
 
 def train(config: Config, workdir: Path, command: str = "COMMAND") -> Run:
-    """Trains in this process; equal programs are compiled once for all runs."""
+    """Trains in this process; runs with equal programs share one compilation."""
     traces = 0
     make = train_lib.make_train_step
 
@@ -59,19 +61,19 @@ def train(config: Config, workdir: Path, command: str = "COMMAND") -> Run:
 
         return counted
 
-    said = io.StringIO()
+    printed = io.StringIO()
     with (
         mock.patch.object(train_lib, "make_train_step", make_counted),
         cached_compiles(),
-        contextlib.redirect_stdout(said),
+        contextlib.redirect_stdout(printed),
     ):
         train_lib.train(config, workdir, command)
-    return Run(workdir, said.getvalue(), traces)
+    return Run(workdir, printed.getvalue(), traces)
 
 
 @contextlib.contextmanager
 def stopped_by(number: int, step: int = STOP_AT) -> Iterator[None]:
-    """Sends the signal `number` to this process when a run has made `step` steps."""
+    """Sends the signal `number` to this process after `step` steps of a run."""
     advance = telemetry.Telemetry.advance
     made = 0
 
@@ -86,15 +88,29 @@ def stopped_by(number: int, step: int = STOP_AT) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def stopped_while_scoring(number: int, step: int) -> Iterator[None]:
+    """Sends the signal `number` while the run is scored at `step`."""
+    observe = progress.observe
+
+    def stop_and_observe(*args: Any) -> Any:
+        if args[4] == step:
+            signal.raise_signal(number)
+        return observe(*args)
+
+    with mock.patch.object(progress, "observe", stop_and_observe):
+        yield
+
+
 @functools.cache
 def whole() -> Run:
-    """Returns a run of all steps at once."""
+    """Returns an uninterrupted run."""
     return train(config(), folder() / "whole")
 
 
 @functools.cache
 def interrupted() -> tuple[Run, Run]:
-    """Returns a run that SIGINT stopped, and its continuation in the same workdir."""
+    """Returns a run that SIGINT stopped, and the same run after it was resumed."""
     with stopped_by(signal.SIGINT):
         before = train(config(), folder() / "interrupted")
     return before, train(config(), folder() / "interrupted")
@@ -109,7 +125,7 @@ def folder() -> Path:
 
 @contextlib.contextmanager
 def cached_compiles() -> Iterator[None]:
-    """Keeps compiled programs under `folder()`, and compiles them quickly."""
+    """Caches compiled programs in `folder()`, and compiles with few optimisations."""
     name = "jax_compilation_cache_dir"
     before = getattr(jax.config, name)
     jax.config.update(name, str(folder() / "compiled"))
@@ -123,7 +139,7 @@ def cached_compiles() -> Iterator[None]:
 
 
 def read_state(workdir: Path, step: int) -> Any:
-    """Returns the whole state of a checkpoint in numpy, as orbax alone reads it."""
+    """Returns the complete state of a checkpoint as numpy arrays, read with orbax."""
     with ocp.StandardCheckpointer() as checkpointer:
         path = workdir.absolute() / "checkpoints" / str(step) / "default"
         tree = checkpointer.metadata(path).item_metadata.tree
@@ -138,8 +154,22 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def steps(workdir: Path) -> list[int]:
+    """Returns the steps that have a checkpoint."""
+    return checkpoint.steps(workdir / "checkpoints")
+
+
+def save(workdir: Path, config: Config, state: Any) -> run_lib.Run:
+    """Makes a run with one checkpoint."""
+    run = run_lib.begin(workdir, config)
+    run.record_start(step=0, command="COMMAND", images="")
+    with checkpoint.open_manager(run.checkpoints, config.train) as manager:
+        manager.save(state)
+    return run
+
+
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
-    """Returns the lines of metrics.jsonl without what depends on the clock."""
+    """Returns the lines of metrics.jsonl without times and speeds."""
     return [
         {name: value for name, value in line.items() if name not in PACE}
         for line in read_lines(workdir / "metrics.jsonl")
@@ -147,7 +177,7 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
 
 
 def tree_of(root: Path) -> dict[str, bytes | None]:
-    """Returns every path below `root` and, of files, what is in them."""
+    """Returns every path below `root`, with the content of files."""
     return {
         str(path.relative_to(root)): path.read_bytes() if path.is_file() else None
         for path in sorted(root.rglob("*"))

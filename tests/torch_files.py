@@ -1,4 +1,4 @@
-"""Files as torch.save writes them, made without it, and such as it never would."""
+"""Files in the format of torch.save, made without PyTorch, valid and malicious."""
 
 import collections
 import io
@@ -26,11 +26,11 @@ STORAGES = {
 
 
 def _rebuild_tensor_v2(*arguments):
-    raise AssertionError("it is to be pickled only")
+    raise AssertionError("only pickled, never called")
 
 
 def _rebuild_parameter(*arguments):
-    raise AssertionError("it is to be pickled only")
+    raise AssertionError("only pickled, never called")
 
 
 TORCH, UTILS = types.ModuleType("torch"), types.ModuleType("torch._utils")
@@ -44,7 +44,7 @@ for storage_name in STORAGES.values():
 
 
 class Storage:
-    """Numbers in a row; `numel` is what the file says of them."""
+    """A flat array; `numel` is the length that the file states."""
 
     def __init__(self, values, key="0", numel=None):
         self.values, self.key = np.asarray(values), key
@@ -66,7 +66,7 @@ class Tensor:
 
 
 def tensor(array, key, order=None):
-    """Returns a tensor whose axes lie in memory in the given order."""
+    """Returns a tensor with the given order of axes in memory."""
     array = np.asarray(array)
     order = tuple(range(array.ndim)) if order is None else order
     flat = array.transpose(order).ravel()
@@ -132,7 +132,7 @@ CONTAINERS = {"legacy": legacy, "zip": zipped}
 
 
 def state_dict(arrays, counters=True):
-    """Returns a tree as the public file's: kernels in TensorFlow's order of axes."""
+    """Returns a tree like that of the public file, with TensorFlow's order of axes."""
     tree = {}
     for index, (name, array) in enumerate(arrays.items()):
         order = {4: (2, 3, 1, 0), 2: (1, 0)}.get(array.ndim)

@@ -1,4 +1,4 @@
-"""What a run would be, told before it starts: settings, parameters, arithmetic, memory.
+"""--dry_run: settings, parameters, FLOP and memory of a run that is not started.
 
 Everything but `compiled` follows from shapes alone: no array is made.
 """
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from sagan_jax import config as config_lib
 from sagan_jax import networks
+from sagan_jax.commands.options import Options
 from sagan_jax.config import Config
 from sagan_jax.runtime import mesh as mesh_lib
 from sagan_jax.training import optim
@@ -20,12 +21,20 @@ from sagan_jax.training.state import GanState
 from sagan_jax.training.train_step import make_train_step
 
 
+def main(options: Options) -> None:
+    """Prints the page of a dry run."""
+    config = options.needed_config()
+    mesh_lib.start(config)
+    print(dry_run(config, compile_step=options.dry_run == "compile"))
+
+
 def dry_run(config: Config, *, compile_step: bool = False) -> str:
     """Returns a page of text about a run that is not started.
 
     Args:
-      config: of the run.
-      compile_step: adds the compiler's own figures for this machine's devices.
+      config: the config of the run.
+      compile_step: whether to compile the step for this machine, and add the compiler's
+        figures.
 
     Raises:
       UserError: a field that cannot work.
@@ -60,7 +69,7 @@ def _batch(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def _parameters(name: str, params: Mapping[str, Any]) -> str:
-    """Returns a table: block, arrays, numbers."""
+    """Returns a table of blocks: their arrays and their parameters."""
     rows = [f"{name:<28}{'arrays':>10}{'parameters':>16}"]
     for block, tree in _in_order(params):
         leaves = jax.tree.leaves(tree)
@@ -72,7 +81,7 @@ def _parameters(name: str, params: Mapping[str, Any]) -> str:
 
 
 def _in_order(params: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Returns blocks with 'block2' before 'block10'."""
+    """Returns the blocks sorted by name, with 'block2' before 'block10'."""
 
     def key(item: tuple[str, Any]) -> tuple[str, int]:
         letters = item[0].rstrip("0123456789")
@@ -92,15 +101,15 @@ def _bytes(tree: Any) -> int:
 
 
 def _arithmetic(config: Config, state: GanState, lowered: Any, devices: int) -> str:
-    # Counted on the program before XLA changes it: one multiply or add is one FLOP,
-    # and taps on a padded border do not count.
+    # Counted before XLA optimises the program: one multiply or add is one FLOP, and
+    # taps on a padded border do not count.
     flops = float(lowered.cost_analysis()["flops"])
     images = config.train.batch_size
     return "\n".join(
         [
-            f"one step: {config.train.d_steps} discriminator update(s) and one of the "
-            f"generator, of {images} images, {images // devices} on each of {devices} "
-            "device(s)",
+            f"one step: {config.train.d_steps} discriminator update(s) and one "
+            f"generator update of {images} images, {images // devices} on each of "
+            f"{devices} device(s)",
             f"  {flops / 1e9:,.1f} GFLOP, {flops / images / 1e9:,.2f} GFLOP per image",
             f"state: {_bytes(state) / 2**20:,.1f} MiB on each device",
             f"run: {config.train.steps:,} steps, "
@@ -110,7 +119,7 @@ def _arithmetic(config: Config, state: GanState, lowered: Any, devices: int) -> 
 
 
 def compiled(lowered: Any) -> str:
-    """Returns what the compiler says of a step on one of this machine's devices."""
+    """Returns the compiler's figures for a step on one device of this machine."""
     program = lowered.compile()
     memory, cost = program.memory_analysis(), program.cost_analysis()
     device = jax.devices()[0]
@@ -120,6 +129,6 @@ def compiled(lowered: Any) -> str:
             f"  arguments {memory.argument_size_in_bytes / 2**20:,.1f} MiB, "
             f"temporary {memory.temp_size_in_bytes / 2**20:,.1f} MiB, "
             f"results {memory.output_size_in_bytes / 2**20:,.1f} MiB",
-            f"  {cost['flops'] / 1e9:,.1f} GFLOP after the compiler's changes",
+            f"  {cost['flops'] / 1e9:,.1f} GFLOP after the compiler's optimisations",
         ]
     )

@@ -1,34 +1,53 @@
-"""Samples of a checkpoint as a person takes them: a sheet, image files, or one array.
+"""Samples of a checkpoint: a sheet, image files, or one array.
 
-Image i depends on (seed, i) and its label alone, so that the first images of a long
-list are those of a short one.
+Image i depends on (seed, i) and on its label, so that a short list of images is the
+beginning of a longer one.
 """
 
 import json
-import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
 import sagan_jax
+from sagan_jax.commands.opening import open_run
+from sagan_jax.commands.options import Options
 from sagan_jax.config import Config
 from sagan_jax.errors import UserError
 from sagan_jax.evaluation import generator as generator_lib
 from sagan_jax.evaluation import sampling
+from sagan_jax.files import whole
 from sagan_jax.pictures import grid, sheets
+from sagan_jax.runtime import processes
+from sagan_jax.workdir.run import Run
 
 KINDS = ("sheet", "images", "npz")
 
 Facts = dict[str, Any]
 
 
+def main(options: Options) -> None:
+    """Writes samples, and prints where they are."""
+    step, labels, out = options.step_number(), options.classes(), options.out_path()
+    path = save(
+        open_run(options),
+        kind=options.to,
+        step=step,
+        labels=labels,
+        count=options.count,
+        out=out,
+        changes=options.evaluation,
+    )
+    if processes.is_first():
+        print(f"wrote {path}")
+
+
 def save(
-    workdir: Path,
+    run: Run,
     *,
     kind: str = "sheet",
     step: int | None = None,
@@ -39,23 +58,25 @@ def save(
 ) -> Path:
     """Writes samples of a checkpoint, whole or not at all, and returns their path.
 
-    - sheet: one PNG, a row of `evaluation.columns` for each class.
-    - images: a directory of PNG, in a folder for each class where there are classes
-      (so that it is a data set again), and samples.json, which says how to repeat it.
+    - sheet: one PNG, with a row of `evaluation.columns` images for each class.
+    - images: a directory of PNG files, with one folder per class if there are classes
+      (so that it is a data set again), and samples.json, which tells how to repeat it.
     - npz: uint8 `images` [N, H, W, C], int32 `labels` [N], and the text `made_by`.
 
+    With several processes all of them draw images, and the first one writes them.
+
     Args:
-      workdir: of the run.
+      run: the run.
       kind: one of KINDS.
-      step: of the checkpoint; None: the newest that is whole.
-      labels: classes; (): on a sheet those of the run's sheets, else all. Images go
-        round them: image i has labels[i % len(labels)].
-      count: of images or npz; None: as many as a sheet has.
-      out: file or directory; None: below the workdir's samples/, named for what it is.
-      changes: fields of config.evaluation that differ from the run's own.
+      step: the step of a checkpoint; None: the newest that is not damaged.
+      labels: classes to sample; (): those of the run's sheets for a sheet, all classes
+        otherwise. Image i has the class labels[i % len(labels)].
+      count: number of images or array rows; None: as many as a sheet has.
+      out: a file or directory; None: in the workdir's samples/, named for its content.
+      changes: fields of config.evaluation that override the run's own.
 
     Raises:
-      UserError: no run, no such checkpoint or class; an `out` that is in the way.
+      UserError: no such checkpoint or class; `out` exists or cannot be written.
     """
     if kind == "sheet" and count is not None:
         raise UserError(
@@ -63,99 +84,95 @@ def save(
             "--evaluation.rows times --evaluation.columns images."
         )
     _check_free(out, kind)
-    generator, variables, run, step = generator_lib.load(workdir, step, changes)
+    generator, variables, config, step = generator_lib.load(run, step, changes)
     if labels and not generator.num_classes:
         raise UserError(
             f"labels={labels[0]} names a class, but the generator of this run has "
-            "none; leave --labels out."
+            "none; remove --labels."
         )
-    path = out or workdir / "samples" / f"{_name(run, step)}{_SUFFIX[kind]}"
+    path = out or run.samples / f"{_name(config, step)}{_SUFFIX[kind]}"
     _check_free(path, kind)
     if kind == "sheet":
-        grid.save_png(sheets.sheet(run, generator, variables, labels), path)
+        picture = sheets.sheet(config, generator, variables, labels)
+        if processes.is_first():
+            grid.save_png(picture, path)
         return path
-    settings = run.evaluation
+    settings = config.evaluation
     total = settings.rows * settings.columns if count is None else count
     classes = np.asarray(labels or range(max(1, generator.num_classes)), np.int32)
     wanted = np.resize(classes, total)
-    images = sampling.sample(
+    images = sampling.sample_in_all_processes(
         generator,
         variables,
         wanted,
         seed=settings.seed,
         batch_size=settings.batch_size,
         truncation=settings.truncation,
-        devices=jax.local_devices(),
     )
-    facts = {
-        "step": step,
-        "count": total,
-        "labels": classes.tolist() if generator.num_classes else [],
-        "seed": settings.seed,
-        "truncation": settings.truncation,
-        "ema": settings.ema and bool(run.train.ema_decay),
-        "statistics": settings.statistics,
-        "run": run.name,
-        "sagan_jax": sagan_jax.__version__,
-    }
-    model = run.model
-    shape = (total, model.resolution, model.resolution, model.channels)
-    if kind == "npz":
-        _whole(path, lambda beside: _write_npz(beside, images, wanted, shape, facts))
-    else:
-        # As many digits as the last class has: names sort as labels do.
-        digits = len(str(generator.num_classes - 1)) if generator.num_classes else 0
-        folders = [f"{label:0{digits}d}" if digits else "" for label in wanted]
-        _whole(path, lambda beside: _write_images(beside, images, folders, facts))
+    if not processes.is_first():
+        for _ in images:
+            pass  # drawn for the first process
+        return path
+    facts = _facts(config, step, total, classes if generator.num_classes else [])
+    with whole.replacing(path) as temporary, _bar(total) as bar:
+        if kind == "npz":
+            _write_npz(temporary, images, wanted, config, facts, bar)
+        else:
+            folders = _class_folders(wanted, generator.num_classes)
+            _write_images(temporary, images, folders, facts, bar)
     return path
 
 
 _SUFFIX = {"sheet": ".png", "npz": ".npz", "images": ""}
 
 
-def _name(run: Config, step: int) -> str:
-    """Returns a name that tells apart what gives other images."""
-    settings = run.evaluation
+def _name(config: Config, step: int) -> str:
+    """Returns a name that differs wherever the images would differ."""
+    settings = config.evaluation
     name = f"sample_{step:08d}_seed{settings.seed}"
     if settings.truncation:
         name += f"_truncation{settings.truncation:g}"
-    if run.train.ema_decay and not settings.ema:
+    if config.train.ema_decay and not settings.ema:
         name += "_live"
     if settings.statistics == "standing":
         name += "_standing"
     return name
 
 
+def _facts(config: Config, step: int, total: int, classes: Iterable[int]) -> Facts:
+    settings = config.evaluation
+    return {
+        "step": step,
+        "count": total,
+        "labels": [int(label) for label in classes],
+        "seed": settings.seed,
+        "truncation": settings.truncation,
+        "ema": settings.ema and bool(config.train.ema_decay),
+        "statistics": settings.statistics,
+        "run": config.name,
+        "sagan_jax": sagan_jax.__version__,
+    }
+
+
 def _check_free(out: Path | None, kind: str) -> None:
-    """Raises UserError where a directory would be written over, or a file is one."""
+    """Raises UserError if a directory would be replaced, or stands for a file."""
     if out is None:
         return
     if kind == "images" and out.exists():
         raise UserError(
-            f"out={str(out)!r} exists already; remove it, or give another --out."
+            f"out={str(out)!r} exists already; remove it, or pass another --out."
         )
     if kind != "images" and out.is_dir():
-        raise UserError(f"out={str(out)!r} is a directory; give --out a file's name.")
+        raise UserError(f"out={str(out)!r} is a directory; pass the name of a file.")
 
 
-def _whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Calls `write` with a name beside `path`, and renames what it made."""
-    beside = path.with_name(path.name + ".tmp")
-    _remove(beside)  # left by a kill
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(beside)
-        beside.replace(path)
-    except BaseException:
-        _remove(beside)
-        raise
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _class_folders(labels: np.ndarray, num_classes: int) -> list[str]:
+    """Returns the folder of each image; '' without classes."""
+    if not num_classes:
+        return [""] * len(labels)
+    # As many digits as the last class has, so that names sort as labels do.
+    digits = len(str(num_classes - 1))
+    return [f"{label:0{digits}d}" for label in labels]
 
 
 def _write_images(
@@ -163,18 +180,18 @@ def _write_images(
     batches: Iterator[np.ndarray],
     classes: list[str],
     facts: Facts,
+    bar: Any,
 ) -> None:
-    total = len(classes)
-    digits = len(str(total - 1))
-    folder.mkdir()
+    digits = len(str(len(classes) - 1))
     index = 0
-    with _bar(total) as bar:
-        for images in batches:
-            for image in images:
-                name = f"{index:0{digits}d}.png"
-                grid.save_png(image, folder / classes[index] / name)
-                index += 1
-            bar.update(len(images))
+    for name in {"", *classes}:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for images in batches:
+        for image in images:
+            path = folder / classes[index] / f"{index:0{digits}d}.png"
+            path.write_bytes(grid.encode_png(image))
+            index += 1
+        bar.update(len(images))
     (folder / "samples.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
 
 
@@ -182,12 +199,15 @@ def _write_npz(
     path: Path,
     batches: Iterator[np.ndarray],
     labels: np.ndarray,
-    shape: tuple[int, ...],
+    config: Config,
     facts: Facts,
+    bar: Any,
 ) -> None:
-    # Written batch by batch: 50,000 images at 128 pixels are 2.4 GB.
+    side = config.model.resolution
+    shape = (len(labels), side, side, config.model.channels)
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    with zipfile.ZipFile(path, "w") as archive, _bar(len(labels)) as bar:
+    # Batch by batch: 50,000 images at 128 pixels are 2.4 GB.
+    with zipfile.ZipFile(path, "w") as archive:
         with archive.open("images.npy", "w", force_zip64=True) as file:
             np.lib.format.write_array_header_1_0(file, header)
             for images in batches:

@@ -1,6 +1,6 @@
-"""Every setting of a run: the dataclasses, their checks, their JSON form."""
+"""The settings of a run: dataclasses, checks, and JSON."""
 
-from sagan_jax.config.checks import CHOICES, validate, wanted
+from sagan_jax.config.checks import CHOICES, type_in_words, validate
 from sagan_jax.config.fields import (
     SAME,
     Config,
@@ -27,6 +27,6 @@ __all__ = [
     "fields_of",
     "from_json",
     "to_json",
+    "type_in_words",
     "validate",
-    "wanted",
 ]

@@ -1,4 +1,4 @@
-"""What a field may hold: choices, bounds, and what must fit together."""
+"""Checks of a config: types, choices, bounds, and fields that depend on each other."""
 
 import typing
 from typing import Any
@@ -35,8 +35,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
-# Bounds are inclusive. What only the networks can know (which maps exist at a
-# resolution, whether attention divides the channels) is checked while they are built.
+# Bounds are inclusive. Limits that depend on the architecture (the feature maps at a
+# resolution, the number of channels under attention) are checked by networks.build.
 _BOUNDS: dict[str, tuple[float, float]] = {
     "model.resolution": (4, 4096),
     "model.num_classes": (0, 10**6),
@@ -91,16 +91,20 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 
 
 def validate(config: Config, *, with_data: bool = True) -> None:
-    """Raises UserError for the first field that cannot work; touches nothing.
+    """Raises UserError for the first field with an unsupported value.
 
-    Types are checked as well, since tuples given on a command line are not. Sampling
-    needs no images: `with_data=False` leaves out whether there are any that fit.
+    Types are checked too, because absl does not check the items of a tuple.
+
+    Args:
+      config: the run's config; it is not changed.
+      with_data: whether to check the fields that locate the training images. Sampling
+        needs no images and passes False.
     """
     for name, value, annotation in fields_of(config):
         _check_type(name, value, annotation)
         if name in CHOICES and value not in CHOICES[name]:
             raise UserError(
-                f"{name}={value!r} is not known; choose among "
+                f"{name}={value!r} is not known; choose one of "
                 f"{', '.join(CHOICES[name])}."
             )
         if name in _BOUNDS:
@@ -111,67 +115,71 @@ def validate(config: Config, *, with_data: bool = True) -> None:
                     f"{low:.10g} to {high:.10g}."
                 )
     if with_data:
-        _check_place(config.data)
+        _check_location(config.data)
     if with_data and config.data.source == "synthetic":
         _check_synthetic(config)
     group, size = config.model.batch_norm_group_size, config.train.batch_size
     if group and size % group:
         raise UserError(
-            f"train.batch_size={size} cannot be split into groups of "
-            f"model.batch_norm_group_size={group}; choose a multiple of it."
+            f"train.batch_size={size} is not a multiple of "
+            f"model.batch_norm_group_size={group}; choose a multiple of {group}."
         )
 
 
-def _check_place(data: DataConfig) -> None:
+def _check_location(data: DataConfig) -> None:
     if data.source == "folder" and not data.path:
         raise UserError(
-            "data.path='' names no folder; set --config.data.path=DIR to a directory "
-            "with one sub-folder of images for each class."
+            "data.path='' is empty, but data.source='folder' reads images from it; set "
+            "--config.data.path=DIR to a directory with a sub-folder of images for "
+            "each class."
         )
     if data.source == "array_record" and not data.path:
         raise UserError(
-            "data.path='' names no prepared images; set --config.data.path=DIR to a "
-            "directory that python -m sagan_jax.data.prepare has written."
+            "data.path='' is empty, but data.source='array_record' reads images from "
+            "it; set --config.data.path=DIR to a directory written by "
+            "python -m sagan_jax.data.prepare."
         )
     if data.source == "tfds" and not data.dataset:
         raise UserError(
-            "data.dataset='' names no data set of tensorflow-datasets; set "
-            "--config.data.dataset=NAME, such as cifar10."
+            "data.dataset='' is empty, but data.source='tfds' needs the name of a data "
+            "set; set --config.data.dataset=NAME, for example cifar10."
         )
 
 
 def _check_synthetic(config: Config) -> None:
     if config.model.num_classes not in (0, 4, 6):
         raise UserError(
-            f"model.num_classes={config.model.num_classes} does not fit the synthetic "
-            "source, which draws 4 or 6 shapes; choose 4, 6, or 0 for no labels."
+            f"model.num_classes={config.model.num_classes} is not supported by the "
+            "synthetic source, which draws 4 or 6 shapes; choose 4, 6, or 0 for no "
+            "labels."
         )
     if config.model.channels != 3:
         raise UserError(
-            f"model.channels={config.model.channels} does not fit the synthetic "
-            "source, whose pairs agree in hue; choose 3."
+            f"model.channels={config.model.channels} is not supported by the synthetic "
+            "source, which draws colour images; choose 3."
         )
 
 
 def _check_type(name: str, value: Any, annotation: Any) -> None:
-    if not _fits(value, annotation):
+    if not _has_type(value, annotation):
         raise UserError(
-            f"{name}={value!r} has the wrong type; it takes {wanted(annotation)}."
+            f"{name}={value!r} has the wrong type; it takes "
+            f"{type_in_words(annotation)}."
         )
 
 
-def wanted(annotation: Any) -> str:
-    """Returns what a field of this type takes, in words."""
+def type_in_words(annotation: Any) -> str:
+    """Returns a description of a field's type, such as 'a whole number'."""
     if typing.get_origin(annotation) is tuple:
         return "a tuple of integers, such as 16,32"
     words = {int: "a whole number", float: "a finite number", bool: "true or false"}
     return words.get(annotation, "text")
 
 
-def _fits(value: Any, annotation: Any) -> bool:
+def _has_type(value: Any, annotation: Any) -> bool:
     if typing.get_origin(annotation) is tuple:
-        return isinstance(value, tuple) and all(_fits(item, int) for item in value)
+        return isinstance(value, tuple) and all(_has_type(item, int) for item in value)
     if annotation is float:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return is_number and value == value and abs(value) != float("inf")
-    return type(value) is annotation
+    return type(value) is annotation  # isinstance would take True for an int

@@ -1,24 +1,24 @@
-"""Every setting of a run, with its default, as plain dataclasses.
+"""The settings of a run and their defaults, as plain dataclasses.
 
-The dataclasses are mutable and their annotations are real types (this file must not
-import `annotations` from `__future__`): both are needed for overrides from the command
-line. Slots make a misspelt field in an experiment file an error at once. On a command
-line an optional value cannot be unset, so 0, () and '' mean 'off' or 'as usual'.
+Overrides from the command line need mutable dataclasses whose annotations are real
+types, so this file must not import `annotations` from `__future__`. With slots, a
+misspelt field in an experiment file raises AttributeError. An optional value could not
+be unset on the command line, so 0, () and '' mean 'off' or 'the default' instead.
 """
 
 from dataclasses import dataclass, field
 
 SAME = (-1,)
-"""An `*_attention_resolutions` of (-1,) means: the same as `attention_resolutions`."""
+"""In the attention resolutions of one network: the value of the shared field."""
 
 
 @dataclass(slots=True)
 class ModelConfig:
-    """The fields of both networks; the defaults are the official ones."""
+    """Both networks; the defaults are the official release's unless noted."""
 
     resolution: int = 128
     num_classes: int = 1000  # 0: unconditional
-    channels: int = 3  # of an image, 1 to 4
+    channels: int = 3  # channels of an image, 1 to 4
     latent_dim: int = 128
     width: int = 64
     generator_width: int = 0  # 0: width
@@ -26,9 +26,10 @@ class ModelConfig:
     generator_channel_multiples: tuple[int, ...] = ()  # (): networks/channels.py
     discriminator_channel_multiples: tuple[int, ...] = ()
     attention_resolutions: tuple[int, ...] = (32,)
+    # SAME: attention_resolutions
     generator_attention_resolutions: tuple[int, ...] = SAME
     discriminator_attention_resolutions: tuple[int, ...] = SAME
-    attention_block: str = "attention"
+    attention_block: str = "attention"  # see networks/attention.py
     attention_form: str = "official"
     attention_spectral_norm: bool = True
     attention_bias: bool = False
@@ -37,7 +38,7 @@ class ModelConfig:
     spectral_norm_eps: float = 1e-12
     spectral_norm_warmup: int = 0  # power iterations on u at initialisation
     stop_gradient_uv: bool = True  # the official release: False
-    batch_norm_group_size: int = 0  # 0: the whole batch; the official release: 64
+    batch_norm_group_size: int = 0  # 0: whole batch; the official release: 64
     batch_norm_decay: float = 0.999
     batch_norm_last_decay: float = 0.9999
     batch_norm_eps: float = 1e-5
@@ -48,93 +49,93 @@ class ModelConfig:
 
 @dataclass(slots=True)
 class DataConfig:
-    """Where images come from."""
+    """The training images."""
 
     source: str = "synthetic"
-    path: str = ""  # folder: a directory or .zip; array_record, tfds: their directory
-    dataset: str = ""  # of the tfds source: its name, such as imagenet2012
-    split: str = "train"  # of the tfds source
-    max_unreadable: int = 0  # images that the folder source may leave out
-    difficulty: str = "full"  # of the synthetic source: full or easy
-    distance: str = "far"  # of the synthetic pairs: near, mid or far (full only)
-    num_images: int = 20_000  # rendered by the synthetic source
+    path: str = ""  # folder: a directory or .zip; array_record, tfds: data directory
+    dataset: str = ""  # tfds source: name of the data set, such as imagenet2012
+    split: str = "train"  # tfds source: split of the data set
+    max_unreadable: int = 0  # folder source: unreadable images that may be skipped
+    difficulty: str = "full"  # synthetic source: full or easy
+    distance: str = "far"  # synthetic source: near, mid or far pairs (full only)
+    num_images: int = 20_000  # synthetic source: number of images
     horizontal_flip: bool = False
-    random_crop: bool = False  # the square anywhere along the longer side
-    seed: int = 1  # of the synthetic images
-    threads: int = 2  # that read and decode, per process
+    random_crop: bool = False  # square at a random place along the longer side
+    seed: int = 1  # synthetic source: seed of the images
+    threads: int = 2  # threads that read and decode images, per process
 
 
 @dataclass(slots=True)
 class OptimConfig:
-    """Two Adams at separate rates (TTUR), and their common schedule."""
+    """One Adam per network, with separate rates (TTUR) and a common schedule."""
 
     generator_lr: float = 1e-4
     discriminator_lr: float = 4e-4
     beta1: float = 0.0
     beta2: float = 0.999
     eps: float = 1e-8
-    schedule: str = "constant"  # or linear: falls from decay_start to the end
+    schedule: str = "constant"  # or linear: decay from decay_start to the last step
     decay_start: float = 0.5  # as a fraction of train.steps
-    decay_to: float = 0.02  # as a fraction of the rate
+    decay_to: float = 0.02  # final rate as a fraction of the initial rate
 
 
 @dataclass(slots=True)
 class TrainConfig:
-    """The algorithm, its length, and what is written on the way."""
+    """The algorithm, the length of the run, and its logs and checkpoints."""
 
     seed: int = 0
-    steps: int = 1_000_000  # generator updates
-    batch_size: int = 256  # of one update, over all devices
-    d_steps: int = 1  # discriminator updates in a step
+    steps: int = 1_000_000  # number of generator updates
+    batch_size: int = 256  # examples per update, over all devices
+    d_steps: int = 1  # discriminator updates per step
     loss: str = "hinge"
     order: str = "discriminator_first"  # the official release: generator_first
-    ema_decay: float = 0.999  # 0: no moving average of the generator
-    ema_start: int = 0  # the average equals the live parameters until this step
+    ema_decay: float = 0.999  # of the generator's parameters; 0: no moving average
+    ema_start: int = 0  # until this step, the average equals the live parameters
     log_every: int = 100
     sample_every: int = 1000
     checkpoint_every: int = 1000
     keep_checkpoints: int = 3
-    keep_every: int = 0  # also keep each checkpoint at a multiple of this; 0: none
-    rollbacks: int = 0  # at most so many returns to a checkpoint; 0: a collapse is said
+    keep_every: int = 0  # also keep checkpoints at multiples of this step; 0: none
+    rollbacks: int = 0  # maximum number of rollbacks; 0: only report a collapse
 
 
 @dataclass(slots=True)
 class EvaluationConfig:
-    """The generator that is sampled and scored."""
+    """Sampling and scoring."""
 
-    ema: bool = True
-    statistics: str = "running"  # or standing
+    ema: bool = True  # sample with the averaged parameters
+    statistics: str = "running"  # of batch norm; or standing
     standing_batches: int = 16
     standing_batch_size: int = 64
-    metrics: str = ""  # such as fid,kid; '': agreement if synthetic, else the usual
-    protocol: str = "torch-fidelity"  # how they are measured; see metrics/protocols.py
-    tap: str = ""  # of the network; '': the last that the weights cover, at most 2048
-    weights: str = ""  # of the network, a file; '': from the cache, or downloaded
-    reference: str = ""  # a folder or .zip to compare with; '': the training images
-    held_out: str = ""  # likewise, for the best checkpoint alone
-    reference_samples: int = 0  # real images, at most; 0: all
-    num_samples: int = 1000  # generated images that are scored
-    every: int = 0  # steps between scores while training; 0: none
-    every_samples: int = 5000  # generated images for these
+    metrics: str = ""  # such as fid,kid; '': agreement if synthetic, else the default
+    protocol: str = "torch-fidelity"  # measurement rules; see metrics/protocols.py
+    tap: str = ""  # Inception layer; '': the last in the weights, at most 2048
+    weights: str = ""  # file of Inception weights; '': from the cache, or downloaded
+    reference: str = ""  # folder or .zip of real images; '': the training images
+    held_out: str = ""  # the reference of the best checkpoint; '': reference
+    reference_samples: int = 0  # maximum number of real images; 0: all
+    num_samples: int = 1000  # number of generated images
+    every: int = 0  # steps between scores during training; 0: no scores
+    every_samples: int = 5000  # number of generated images during training
     seeds: int = 1  # scores are repeated with seed, seed + 1, ...
     batch_size: int = 64
     seed: int = 1234
-    truncation: float = 0.0  # |z| of every latent stays below; 0: not truncated
-    rows: int = 10  # classes on a sample sheet, at most
+    truncation: float = 0.0  # bound of the truncated normal of z; 0: not truncated
+    rows: int = 10  # maximum number of classes on a sample sheet
     columns: int = 10
 
 
 @dataclass(slots=True)
 class MeshConfig:
-    """The devices of a run."""
+    """The devices that a run uses."""
 
-    devices: int = 0  # 0: all
-    distributed: bool = False  # several processes: jax.distributed.initialize()
+    devices: int = 0  # number of devices; 0: all
+    distributed: bool = False  # whether to call jax.distributed.initialize()
 
 
 @dataclass(slots=True)
 class Config:
-    """A whole run. Experiment files build one in `get_config()`."""
+    """The config of a run; `get_config()` of an experiment file returns one."""
 
     name: str = "sagan"
     model: ModelConfig = field(default_factory=ModelConfig)

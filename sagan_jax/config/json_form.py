@@ -1,4 +1,4 @@
-"""A config as JSON, and as a flat list of its fields."""
+"""Converts a config to JSON and back, and lists its fields."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ from sagan_jax.errors import UserError
 
 
 def fields_of(config: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
-    """Returns (dotted name, value, annotation) of every leaf field, in order."""
+    """Returns (dotted name, value, type) for every leaf field, in order."""
     leaves: list[tuple[str, Any, Any]] = []
     for item in dataclasses.fields(config):
         name, value = prefix + item.name, getattr(config, item.name)
@@ -23,9 +23,13 @@ def fields_of(config: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
 def differences(
     ours: Config, theirs: Config, groups: tuple[str, ...]
 ) -> list[tuple[str, Any, Any]]:
-    """Returns (name, our value, their value) of fields that differ in `groups`.
+    """Returns (dotted name, our value, their value) for every field that differs.
 
-    A group is the first part of a dotted name, such as 'model', or a whole name.
+    Args:
+      ours: one config.
+      theirs: the config to compare it with.
+      groups: the fields to compare: the first part of their dotted names, such as
+        'model', or whole dotted names.
     """
     other = {name: value for name, value, _ in fields_of(theirs)}
     return [
@@ -41,18 +45,20 @@ def to_json(config: Config) -> str:
 
 
 def from_json(text: str) -> Config:
-    """Returns the Config that `to_json` wrote.
+    """Returns the Config that `to_json` serialised.
 
-    Fields that are missing keep their defaults, so that a run made before a field
-    existed can still be read.
+    Missing fields keep their defaults, so runs that are older than a field can still be
+    read.
 
     Raises:
-      UserError: not JSON, or a field that no Config has.
+      UserError: if `text` is not JSON, or has a field that Config lacks.
     """
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"the config is not valid JSON ({error}).") from None
+        raise UserError(
+            f"the config is not valid JSON ({error}); restore a backup of the file."
+        ) from None
     config = Config()
     _fill(config, values, "")
     return config
@@ -61,15 +67,16 @@ def from_json(text: str) -> Config:
 def _fill(target: Any, values: Any, prefix: str) -> None:
     if not isinstance(values, dict):
         where = f"config field {prefix[:-1]}" if prefix else "the config"
-        raise UserError(f"{where} is not a JSON object of fields.")
+        raise UserError(f"{where} is not a JSON object; restore a backup of the file.")
     known = {item.name for item in dataclasses.fields(target)}
     for name, value in values.items():
         if name not in known:
             raise UserError(
-                f"config field {prefix}{name} is not known to this version; "
-                "use the version that wrote it."
+                f"config field {prefix}{name} is not known to this version of "
+                "sagan_jax; use the version that wrote the config."
             )
         if dataclasses.is_dataclass(getattr(target, name)):
             _fill(getattr(target, name), value, f"{prefix}{name}.")
         else:
+            # JSON has no tuples: a list was one.
             setattr(target, name, tuple(value) if isinstance(value, list) else value)

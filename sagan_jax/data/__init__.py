@@ -1,1 +1,1 @@
-"""Where images come from: sources, transforms, and the stream of batches."""
+"""Image sources, transforms, and the stream of batches."""

@@ -1,6 +1,6 @@
-"""The files of a data set where they lie: below a directory, or inside a .zip.
+"""The files of a data set, in a directory or inside a .zip.
 
-Nothing is ever unpacked to the disk: the name of a zip's member is only a name,
+Zip files are read in place and never unpacked, so the name of a member is harmless
 wherever it points.
 """
 
@@ -15,22 +15,28 @@ from typing import Any, Protocol
 from sagan_jax.errors import UserError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-"""Of image files, in either case; others are left alone."""
+"""Suffixes of image files, in upper or lower case; other files are ignored."""
 
 MAX_BYTES = 2**30
-"""A file that is longer, or a member that would be, is not read."""
+"""Maximum size of a file, or of an unpacked member; larger ones are not read."""
 
 Stamp = tuple[int, int]
-"""What tells that a file changed: size and mtime [ns]; in a zip, size and CRC-32."""
+"""Changes when the file does: size and mtime [ns]; in a zip, size and CRC-32."""
 
 
 @dataclass
 class Listing:
-    """What lies below a root; names are relative to it, with '/' between parts."""
+    """The contents of a directory or zip; names are relative, parts separated by '/'.
+
+    Attributes:
+      images: stamp of each image file, by name.
+      folders: names of all folders.
+      others: names of the files that are ignored.
+    """
 
     images: dict[str, Stamp] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
-    others: list[str] = field(default_factory=list)  # files that are left alone
+    others: list[str] = field(default_factory=list)
 
     def add(self, name: str, stamp: Stamp) -> None:
         """Adds a file, as an image if its suffix says so."""
@@ -46,56 +52,59 @@ class Archive(Protocol):
     root: str
 
     def list(self) -> Listing:
-        """Returns all files, but hidden ones."""
+        """Returns all files that are not hidden."""
 
     def read(self, name: str) -> bytes:
-        """Returns a file's bytes; any exception if there are none to be had."""
+        """Returns the bytes of a file; raises any exception if that fails."""
 
 
-def open_archive(path: str, field: str = "data.path") -> Archive:
-    """Returns the files of `path`, a directory or a .zip; `field` is its name.
+def open_archive(path: str) -> Archive:
+    """Returns the files of `path`, a directory or a .zip.
 
     Raises:
-      UserError: neither of them, or a zip that cannot be read.
+      UserError: `path` is neither, or is a zip file that cannot be read.
     """
     root = pathlib.Path(path).expanduser()
     if root.is_dir():
-        return Directory(str(root), field)
+        return Directory(str(root))
     if not root.exists():
         raise UserError(
-            f"data.path={path!r} does not exist; set --config.data.path=DIR to a "
-            "directory of images."
+            f"{path!r} does not exist; choose a directory or a .zip file of images."
         )
     if root.suffix.lower() != ".zip":
         raise UserError(
-            f"data.path={path!r} is neither a directory nor a .zip file; set "
-            "--config.data.path to one that holds images."
+            f"{path!r} is neither a directory nor a .zip file; choose one that "
+            "contains images."
         )
     try:
         return Zip(str(root))
     # A damaged table of contents raises nearly anything.
     except Exception as error:
         raise UserError(
-            f"{field}={path!r} cannot be read as a zip file ({error}); copy or make "
-            "it again."
+            f"{path!r} cannot be read as a zip file ({error}); copy it again or "
+            "recreate it."
         ) from error
 
 
 class Directory:
-    """The files below a directory, links followed."""
+    """The files below a directory; symbolic links are followed."""
 
-    def __init__(self, root: str, field: str = "data.path") -> None:
+    def __init__(self, root: str) -> None:
         self.root = root
-        self._field = field
 
     def list(self) -> Listing:
-        """Returns all that is there, but names that begin with a dot."""
+        """Returns all files and folders whose names do not begin with a dot."""
         listing = Listing()
         self._scan("", (), listing)
         return listing
 
     def read(self, name: str) -> bytes:
-        """Returns a file's bytes; OSError or ValueError where there are none."""
+        """Returns the bytes of a file.
+
+        Raises:
+          OSError: the file cannot be read.
+          ValueError: the file is empty or too large.
+        """
         with open(os.path.join(self.root, name), "rb") as file:
             return _read(lambda: file.read(), os.fstat(file.fileno()).st_size)
 
@@ -103,14 +112,14 @@ class Directory:
         folder = str(pathlib.Path(self.root, prefix))
         real = os.path.realpath(folder)
         if real in above:
-            return  # a link to a folder that it lies in would never end
+            return  # a link to one of its own parents, which would recurse forever
         try:
             with os.scandir(folder) as found:
                 entries = [entry for entry in found if not _is_hidden(entry.name)]
         except OSError as error:
             raise UserError(
-                f"{self._field}: {error.filename!r} cannot be listed "
-                f"({error.strerror}); mend its permissions or remove it."
+                f"{error.filename!r} cannot be listed ({error.strerror}); fix its "
+                "permissions or remove it."
             ) from error
         for entry in entries:
             name = prefix + entry.name
@@ -125,12 +134,12 @@ def _add_entry(listing: Listing, name: str, entry: os.DirEntry[str]) -> None:
     try:
         status = entry.stat()
     except OSError:
-        listing.add(name, (0, 0))  # such as a broken link: reading it will say so
+        listing.add(name, (0, 0))  # a broken link, for example: reading it will fail
         return
     if stat.S_ISREG(status.st_mode):
         listing.add(name, (status.st_size, status.st_mtime_ns))
     else:
-        listing.others.append(name)  # opening a pipe would wait for ever
+        listing.others.append(name)  # opening a pipe would block forever
 
 
 class Zip:
@@ -144,7 +153,7 @@ class Zip:
         return Zip, (self.root,)
 
     def list(self) -> Listing:
-        """Returns all members, but names with a part that begins with a dot."""
+        """Returns all members without a hidden part in their name."""
         listing = Listing()
         for info in self._zip().infolist():
             *parents, last = info.filename.removesuffix("/").split("/")
@@ -163,14 +172,14 @@ class Zip:
         return listing
 
     def read(self, name: str) -> bytes:
-        """Returns a member's bytes, its checksum compared; any exception otherwise."""
+        """Returns the bytes of a member and verifies its checksum."""
         archive = self._zip()
         info = archive.getinfo(name)
         return _read(lambda: archive.read(info), info.file_size)
 
     def _zip(self) -> zipfile.ZipFile:
-        # One for each process: after a fork they would share the place in the file.
-        # Two threads may open it at once; one of the two is then soon forgotten.
+        # One for each process: after a fork, two would share one position in the file.
+        # If two threads open it at once, one of the two objects is soon discarded.
         owner, archive = self._opened
         if owner != os.getpid():
             archive = zipfile.ZipFile(self.root)
@@ -187,5 +196,5 @@ def _read(read: Callable[[], bytes], size: int) -> bytes:
 
 
 def _is_hidden(name: str) -> bool:
-    # The second is what macOS adds to a zip.
+    # macOS adds __MACOSX to its zip files.
     return name.startswith(".") or name == "__MACOSX"

@@ -1,23 +1,35 @@
-"""The array_record source: images as `python -m sagan_jax.data.prepare` wrote them."""
+"""The array_record source: images written by `python -m sagan_jax.data.prepare`."""
 
 import os
 import pathlib
-from collections import deque
 from typing import Any
 
 import numpy as np
 
-from sagan_jax.data import class_counts, forks, prepared, transforms
+from sagan_jax.data import class_counts, prepared, transforms
 from sagan_jax.data.prepared import Description
-from sagan_jax.data.source import Record
+from sagan_jax.data.source import Record, Source
 from sagan_jax.errors import UserError
 
 
-class ArrayRecordSource:
-    """Prepared images, which are only cut and made smaller where that is asked for.
+class TooSmallError(UserError):
+    """The prepared images have fewer pixels or channels than the caller asks for.
+
+    Attributes:
+      argument: 'resolution' or 'channels'.
+      limit: largest value that the images allow.
+    """
+
+    def __init__(self, message: str, argument: str, limit: int) -> None:
+        super().__init__(message)
+        self.argument, self.limit = argument, limit
+
+
+class ArrayRecordSource(Source):
+    """Prepared images, which are only cropped and shrunk where that is needed.
 
     Records keep the order in which they were written. Each file is opened when it is
-    first read from. For processes that are forked, see forks.py.
+    first read. In forked processes, see `prepared.check_fork`.
     """
 
     def __init__(
@@ -28,22 +40,24 @@ class ArrayRecordSource:
         channels: int = 3,
         labelled: bool = True,
     ) -> None:
-        """Reads the description and looks whether every file has its size.
+        """Reads the description and checks the size of every file.
 
         Args:
-          path: of the directory.
-          resolution: of the records, at most that of the prepared images.
-          channels: of the records, at most those of the prepared images.
-          labelled: whether the classes count.
+          path: directory of the prepared images.
+          resolution: side of the records, at most that of the prepared images.
+          channels: channels of the records, at most those of the prepared images.
+          labelled: whether records have their labels; otherwise each label is 0.
 
         Raises:
-          UserError: nothing prepared there, not all of it, too small or without colour.
+          UserError: there are no prepared images, or some files are missing.
+          TooSmallError: the prepared images have too few pixels or channels.
         """
+        super().__init__()
         self._arguments = (path, resolution, channels, labelled)
         described = prepared.read_description(path)
         self._root = str(pathlib.Path(path).expanduser())
         _check_complete(path, self._root, described)
-        _check_fits(path, described, resolution, channels)
+        _check_size(path, described, resolution, channels)
         labelled = labelled and described.labelled
         self.class_names = tuple(described.class_names) if labelled else ()
         self.num_classes = len(self.class_names)
@@ -56,7 +70,7 @@ class ArrayRecordSource:
         self.identity = " ".join([*digests, *self.class_names])
         self._readers: dict[int, Any] = {}
         counts = described.counts if labelled else [len(described)]
-        self._news = deque(_notes(path, described, self.class_names, counts))
+        self._messages += _messages(path, described, self.class_names, counts)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _make, self._arguments
@@ -64,44 +78,36 @@ class ArrayRecordSource:
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def __getitem__(self, index: int) -> Record:
-        """Returns one record, its central square; see `read`."""
-        return self.read(index)
-
     def read(self, index: int, place: float = 0.5) -> Record:
         """Returns one record.
 
         Args:
-          index: of the record.
-          place: of the square along the image's longer side; see
+          index: index of the record.
+          place: position of the square along the image's longer side; see
             transforms.crop_square.
 
         Raises:
-          UserError: a file that is damaged or gone.
+          UserError: a file is damaged or missing.
         """
         index = range(len(self))[index]
         shard = int(np.searchsorted(self._ends, index, side="right"))
         position = index - int(self._ends[shard - 1] if shard else 0)
-        forks.check()
+        prepared.check_fork()
         try:
             (record,) = self._reader(shard).read([position])
             image, label = prepared.decode(record, self._stored_channels)
         # The library raises RuntimeError, IndexError and more on damaged files.
         except Exception as error:
             raise UserError(
-                f"data.path: {self._root + '/' + self._names[shard]!r} is damaged at "
-                f"record {position} ({_first_words(error)}); see what else is by "
-                f"python -m sagan_jax.data.prepare --verify {self._root}."
+                f"{self._root + '/' + self._names[shard]!r} is damaged at record "
+                f"{position} ({_first_words(error)}); run python -m "
+                f"sagan_jax.data.prepare --verify {self._root} to find all damage."
             ) from error
         image = transforms.fit(image, self._resolution, self._channels, place)
         return {"image": image, "label": np.int32(label if self.num_classes else 0)}
 
-    def news(self) -> list[str]:
-        """Returns what a person should hear that was not returned before."""
-        return [self._news.popleft() for _ in range(len(self._news))]
-
     def _reader(self, shard: int) -> Any:
-        # Two threads may open one at once; one of the two is then soon forgotten.
+        # If two threads open one at once, one of the two readers is soon discarded.
         if shard not in self._readers:
             path = f"{self._root}/{self._names[shard]}"
             self._readers[shard] = prepared.open_shard(path)
@@ -119,9 +125,9 @@ def _make(
 def _check_complete(path: str, root: str, described: Description) -> None:
     if not described.complete:
         raise UserError(
-            f"data.path={path!r} is not finished: {len(described.shards)} of "
-            f"{described.shard_count} files are there; the command that began it goes "
-            f"on: {described.command}"
+            f"{path!r} is incomplete: {len(described.shards)} of "
+            f"{described.shard_count} files have been written; resume with: "
+            f"{described.command}"
         )
     for shard in described.shards:
         try:
@@ -133,43 +139,45 @@ def _check_complete(path: str, root: str, described: Description) -> None:
                 continue
             cause = f"{size} bytes instead of {shard.bytes}"
         raise UserError(
-            f"data.path: '{root}/{shard.name}' is not as it was written ({cause}); the "
-            f"command that made it makes it again: {described.command}"
+            f"'{root}/{shard.name}' is damaged ({cause}); repair it with: "
+            f"{described.command}"
         )
 
 
-def _check_fits(
+def _check_size(
     path: str, described: Description, resolution: int, channels: int
 ) -> None:
     if resolution > described.resolution:
-        raise UserError(
-            f"model.resolution={resolution} is more than the {described.resolution} "
-            f"pixels of the images in data.path={path!r}; prepare them again with "
-            f"--resolution {resolution}, or set "
-            f"--config.model.resolution={described.resolution}."
+        raise TooSmallError(
+            f"{path!r} contains images of {described.resolution} pixels, fewer than "
+            f"resolution={resolution}; prepare them again with --resolution "
+            f"{resolution}.",
+            "resolution",
+            described.resolution,
         )
     if channels > described.channels:
-        raise UserError(
-            f"model.channels={channels} is more than the {described.channels} of the "
-            f"images in data.path={path!r}; prepare them again with --channels "
-            f"{channels}, or set --config.model.channels={described.channels}."
+        raise TooSmallError(
+            f"{path!r} contains images with fewer than channels={channels} channels "
+            f"({described.channels}); prepare them again with --channels {channels}.",
+            "channels",
+            described.channels,
         )
 
 
-def _notes(
+def _messages(
     path: str, described: Description, class_names: tuple[str, ...], counts: list[int]
 ) -> list[str]:
-    notes = [
-        f"data.path={path!r} holds {class_counts.summary(class_names, counts)}, "
-        f"prepared at {described.resolution} pixels from {described.origin}."
+    messages = [
+        f"{path!r} contains {class_counts.summary(class_names, counts)}, prepared at "
+        f"{described.resolution} pixels from {described.origin}."
     ]
     if described.unreadable:
         some = class_counts.some(repr(name) for name, _ in described.unreadable)
-        notes.append(
-            f"warning: {class_counts.plural(len(described.unreadable), 'image')} could "
-            f"not be read when it was prepared: {some}."
+        count = class_counts.plural(len(described.unreadable), "image")
+        messages.append(
+            f"warning: {count} could not be read during preparation: {some}."
         )
-    return notes + class_counts.warnings(class_names, counts)
+    return messages + class_counts.warnings(class_names, counts)
 
 
 def _first_words(error: Exception) -> str:

@@ -1,18 +1,18 @@
-"""Far pairs: synthetic images whose only long-range content is known exactly.
+"""Far pairs: synthetic images with one exactly known long-range dependency.
 
-Each image shows two glyphs of one class, left and right, on a softly shaded grey. When
-the pair agrees both glyphs have one hue; when it disagrees the right hue is turned by
-60 to 300 degrees, so that either glyph alone has every hue equally often and nothing
-but the comparison of two distant places tells the two kinds of image apart.
+Each image shows two glyphs of one class, left and right, on a softly shaded grey
+background. If the pair agrees, both glyphs have the same hue. If it disagrees, the
+right hue is rotated by 60 to 300 degrees. Each glyph alone has a uniform hue either
+way, so only a comparison of two distant places tells the two kinds of image apart.
 
-An image is a pure function of (seed, index) and the options. Its randomness is numpy's
-Philox with key (seed, index) rather than a JAX key, so that images do not change with
-the accelerator library. 32 uniforms u0..u31 are drawn before any pixel noise, whatever
-the options: the agreeing and the disagreeing image of one index differ in hue alone,
-and the two difficulties share class and hue.
+An image is a pure function of (seed, index) and the options. Its randomness comes from
+numpy's Philox with key (seed, index) rather than a JAX key, so that images do not
+depend on the version of jax. The 32 uniforms u0..u31 are drawn before any pixel noise
+and do not depend on the options: the agreeing and the disagreeing image of an index
+differ only in hue, and both difficulties share class and hue.
 
-Lengths are fractions of the side R, angles are radians, y grows downwards, and pixel i
-covers [i, i + 1) / R.
+Lengths are fractions of the side R, angles are in radians, y grows downwards, and pixel
+i covers [i, i + 1) / R.
 """
 
 import math
@@ -29,21 +29,21 @@ Floats = NDArray[np.floating]
 Range = tuple[float, float]
 
 _SUBSAMPLES = 4  # per pixel and axis
-_CHUNK = 32  # images painted at once: their sub-samples stay in a core's cache
+_CHUNK = 32  # images painted at once, whose sub-samples fit into a core's cache
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The ranges one difficulty draws from, each uniformly."""
+    """The ranges of one difficulty; values are drawn uniformly from each."""
 
     shapes: tuple[str, ...]  # class k is shapes[k]
-    distances: Mapping[str, float]  # between the two glyph centres
-    height: Range  # y of a glyph's centre
-    radius: Range  # of the circle that encloses a glyph
+    distances: Mapping[str, float]  # between the centres of the two glyphs
+    height: Range  # y of the centre of a glyph
+    radius: Range  # radius of the circle that encloses a glyph
     rotation: Range
     background: Range
-    level: Range  # grey of a glyph under its colour
-    chroma: Range  # amplitude of a glyph's colour
+    level: Range  # grey level of a glyph, to which its colour is added
+    chroma: Range  # amplitude of the colour of a glyph
     grating: Range  # amplitude of each of the two grey waves of the background
     noise: float  # standard deviation per pixel and channel
 
@@ -61,13 +61,13 @@ FULL = Recipe(
     noise=0.02,
 )
 
-# For a first run of minutes on two CPU cores. Each line but the first two makes shapes
-# or colours plainer; the first swaps in the shapes that differ most when upright; the
-# second leaves the larger glyphs their room and still keeps 0.14 R between them.
+# For a first run of a few minutes on two CPU cores. The shapes come first that differ
+# most without rotation. The distance leaves a gap of 0.14 R between the larger glyphs.
+# All other lines make shapes or colours easier to see.
 EASY = Recipe(
     shapes=("disc", "ring", "bar", "plus", "triangle", "square"),
     distances={"far": 0.54},
-    height=(0.42, 0.58),  # narrow: the score reads the ground in the outer 3/16 R
+    height=(0.42, 0.58),  # the score reads the background in the outer 3/16 R
     radius=(0.17, 0.20),
     rotation=(0.0, 0.0),
     background=(0.45, 0.55),
@@ -79,8 +79,8 @@ EASY = Recipe(
 
 RECIPES: dict[str, Recipe] = {"full": FULL, "easy": EASY}
 
-# Whether a point is inside, in units of the enclosing circle's radius. Every shape is
-# its own mirror image in the x axis, so that a cut along it leaves equal halves.
+# Whether a point is inside a shape, in units of the radius of the enclosing circle.
+# Every shape is symmetric about the x axis, so that a cut along it gives equal halves.
 _INSIDE: dict[str, Callable[[Floats, Floats], NDArray[np.bool_]]] = {
     "disc": lambda x, y: x * x + y * y <= 1,
     "ring": lambda x, y: np.abs(x * x + y * y - 0.65) <= 0.35,
@@ -112,21 +112,21 @@ def render(
     """Returns image `index` of data set `seed`, [R, R, 3] in [0, 1], and its label.
 
     Args:
-      seed: of the data set, in [0, 2**32).
-      index: of the image, 0 or more; the set has no end.
-      resolution: R, 16 or more; 32 or more for six classes.
-      num_classes: 4 or 6, the first so many of the recipe's shapes.
-      distance: near, mid or far; the easy recipe knows far only.
-      agree: whether the two hues of the cue are equal: those of the left and the right
-        glyph, or those of the left glyph's two halves if the cue is local.
-      hues: those two hues, in place of the drawn ones (`agree` then has no effect).
+      seed: seed of the data set, in [0, 2**32).
+      index: index of the image, 0 or more; the data set is infinite.
+      resolution: side R in pixels, 16 or more; 32 or more for six classes.
+      num_classes: 4 or 6; the classes are the first shapes of the recipe.
+      distance: near, mid or far; the easy recipe has only far.
+      agree: whether the two hues of the cue are equal: those of the left and right
+        glyph, or those of the two halves of the left glyph if the cue is local.
+      hues: the two hues, instead of drawn ones; `agree` then has no effect.
       noise: whether pixel noise is added.
-      local_cue: the same kind of cue at short range: each glyph is cut in half, and the
-        right one repeats the hues of the left one, turned by a random angle.
+      local_cue: whether the cue is at short range: each glyph is cut in half, and the
+        right one repeats the hues of the left one, rotated by a random angle.
       difficulty: full or easy, a key of `RECIPES`.
 
     Raises:
-      UserError: an option is none of the above.
+      UserError: an option is not supported.
     """
     options = _Options(
         resolution, num_classes, distance, agree, hues, noise, local_cue, difficulty
@@ -148,10 +148,10 @@ def render_many(
     local_cue: bool = False,
     difficulty: str = "full",
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Returns the stored form of many images: uint8 [N, R, R, 3] and labels [N].
+    """Returns many images as stored, uint8 [N, R, R, 3], and their labels [N].
 
-    Each is `pixels.encode` of what `render` returns for its index; options and errors
-    are those of `render`.
+    Each image is `pixels.encode` of the result of `render` for its index. See `render`
+    for the options and errors.
     """
     options = _Options(
         resolution, num_classes, distance, agree, hues, noise, local_cue, difficulty
@@ -166,27 +166,27 @@ def render_many(
 
 
 def recipe_of(difficulty: str, distance: str) -> Recipe:
-    """Returns the recipe by name; UserError if it or its distance is not known."""
+    """Returns a recipe; raises UserError if it or the distance is not supported."""
     if difficulty not in RECIPES:
         raise UserError(
-            f"difficulty={difficulty!r} is not known; choose among "
-            f"{', '.join(RECIPES)}."
+            f"difficulty={difficulty!r} is not supported; choose "
+            f"{' or '.join(RECIPES)}."
         )
     recipe = RECIPES[difficulty]
     if distance not in recipe.distances:
         raise UserError(
-            f"distance={distance!r} is not known to difficulty={difficulty!r}; choose "
-            f"among {', '.join(recipe.distances)}."
+            f"distance={distance!r} is not supported with difficulty={difficulty!r}; "
+            f"choose {' or '.join(recipe.distances)}."
         )
     return recipe
 
 
 def check_shapes(num_classes: int, recipe: Recipe) -> None:
-    """Raises UserError unless far pairs come in so many classes."""
+    """Raises UserError unless far pairs support this number of classes."""
     if num_classes not in (4, 6):
         raise UserError(
-            f"num_classes={num_classes!r} does not fit far pairs, whose classes are "
-            f"shapes ({', '.join(recipe.shapes)}); choose 4 or 6."
+            f"num_classes={num_classes!r} is not supported by far pairs, whose classes "
+            f"are shapes ({', '.join(recipe.shapes)}); choose 4 or 6."
         )
 
 
@@ -199,28 +199,28 @@ def coverage(
     resolution: int,
     window: int,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
-    """Returns how much of each pixel N glyphs of one shape cover, in small windows.
+    """Returns the share of each pixel that N glyphs of one shape cover, in windows.
 
-    A glyph touches no pixel outside of its window if `window` is at least
-    2 * radius * R + 1; a window as large as the image is the image.
+    A glyph touches no pixel outside its window if `window` is at least
+    2 * radius * R + 1.
 
     Args:
-      shape: a key of the table of shapes.
-      x: [N], of the centres.
-      y: [N], of the centres.
-      radius: [N], of the enclosing circles.
-      rotation: [N], from the x axis towards the y axis.
-      resolution: R.
-      window: the side of each window in pixels, at most R.
+      shape: name of the shape.
+      x: horizontal position of each centre, [N].
+      y: vertical position of each centre, [N].
+      radius: radius of each enclosing circle, [N].
+      rotation: angle of each glyph, from the x axis towards the y axis, [N].
+      resolution: side R of the images in pixels.
+      window: side of each window in pixels, at most R.
 
     Returns:
-      Rows [N, window] and columns [N, window] of the image that a window shows, and the
-      shares [2, N, window, window] of each pixel covered by the two halves of a glyph,
-      which is cut along its own x axis.
+      The rows [N, window] and columns [N, window] of each window, and the shares
+      [2, N, window, window] of its pixels that the two halves of the glyph cover. The
+      glyph is cut along its own x axis.
     """
     rows, dy = _window_axis(y, radius, resolution, window)
     columns, dx = _window_axis(x, radius, resolution, window)
-    # [sub-row, sub-column, N, row, column]: sums over the leading axes are fast.
+    # [sub-row, sub-column, N, row, column]: sums over leading axes are fast.
     dy, dx = dy[:, None, :, :, None], dx[None, :, :, None, :]
     cos, sin = np.cos(rotation)[:, None, None], np.sin(rotation)[:, None, None]
     along, across = cos * dx + sin * dy, cos * dy - sin * dx
@@ -244,7 +244,7 @@ def _window_axis(
 
 @dataclass(frozen=True, slots=True)
 class _Options:
-    """The arguments of `render` that are alike for all images of a call, checked."""
+    """The arguments of `render` that all images of a call share, validated."""
 
     resolution: int
     num_classes: int
@@ -261,8 +261,8 @@ class _Options:
         least = 16 if self.num_classes == 4 else 32
         if self.resolution < least:
             raise UserError(
-                f"resolution={self.resolution!r} is too small to tell "
-                f"num_classes={self.num_classes} shapes apart; choose {least} or more."
+                f"resolution={self.resolution!r} is too small for "
+                f"num_classes={self.num_classes} shapes; choose {least} or more."
             )
 
     @property
@@ -300,15 +300,14 @@ def _paint(
 def _draw(
     seed: int, indices: Sequence[int] | NDArray[np.integer], options: _Options
 ) -> tuple[Floats, Floats | None]:
-    """Returns uniforms [N, 32] and unit normal noise [N, R, R, 3], or None for it."""
+    """Returns uniforms [N, 32], and standard normal noise [N, R, R, 3] or None."""
     if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
         raise UserError(
-            f"seed={seed!r} is out of range; choose a whole number from 0 to "
-            f"{2**32 - 1}."
+            f"seed={seed!r} is out of range; choose an integer from 0 to {2**32 - 1}."
         )
     if min(indices, default=0) < 0:
         raise UserError(
-            f"index={min(indices)} is negative; images count from 0 without an end."
+            f"index={min(indices)} is negative; choose an index of 0 or more."
         )
     uniforms = np.empty((len(indices), 32))
     shape = (len(indices), options.resolution, options.resolution, 3)
@@ -328,7 +327,7 @@ def _between(bounds: Range, uniforms: Floats) -> Floats:
 
 
 def _geometry(uniforms: Floats, options: _Options) -> tuple[Floats, ...]:
-    """Returns x, y, radius and rotation of both glyphs, [N, 2] each."""
+    """Returns the x, y, radius and rotation of both glyphs, each [N, 2]."""
     recipe = options.recipe
     middle = 0.5 + 0.02 * (2 * uniforms[:, 4:5] - 1)
     x = middle + recipe.distances[options.distance] * np.array([[-0.5, 0.5]])
@@ -338,7 +337,7 @@ def _geometry(uniforms: Floats, options: _Options) -> tuple[Floats, ...]:
 
 
 def _colours(uniforms: Floats, options: _Options) -> Floats:
-    """Returns the colours [N, glyph, half, channel], always in gamut.
+    """Returns the colours [N, glyph, half, channel], which never need clipping.
 
     Channel c is level + chroma * cos(hue - 2 pi c / 3).
     """
@@ -358,7 +357,7 @@ def _colours(uniforms: Floats, options: _Options) -> Floats:
 
 
 def _background(uniforms: Floats, options: _Options) -> Floats:
-    """Returns grey grounds [N, R, R]: a level and two plane waves."""
+    """Returns grey backgrounds [N, R, R]: a level and two plane waves."""
     u = uniforms[:, :, None, None]
     resolution, recipe = options.resolution, options.recipe
     ground = np.broadcast_to(

@@ -1,4 +1,4 @@
-"""LSUN as its authors give it out: LMDB files of encoded images, one for each class."""
+"""LSUN as its authors publish it: LMDB files of encoded images, one per class."""
 
 import hashlib
 import os
@@ -12,15 +12,15 @@ _FILE = "data.mdb"
 
 
 def find(path: str) -> dict[str, str]:
-    """Returns the LMDB directories in `path`: {class name: directory}, sorted.
+    """Returns the LMDB directories in `path`, {class name: directory}, sorted.
 
-    `path` is one itself, whose class has the name '', or holds one for each class:
-    bridge_train_lmdb and tower_train_lmdb are the classes bridge and tower. Empty if
-    there is none.
+    If `path` itself is an LMDB directory, the class name is ''. Otherwise it may
+    contain one per class: bridge_train_lmdb and tower_train_lmdb are the classes bridge
+    and tower. The result is empty if there are none.
 
     Raises:
-      UserError: LMDB directories beside which there are others; training and
-        validation parts, which would be classes of their own.
+      UserError: there are other directories next to the LMDB directories, or both
+        training and validation parts, which would be separate classes.
     """
     root = pathlib.Path(path)
     if (root / _FILE).is_file():
@@ -30,13 +30,13 @@ def find(path: str) -> dict[str, str]:
     rest = sorted(p.name for p in folders if not _is_lmdb(p))
     if names and rest:
         raise UserError(
-            f"IN={path!r} holds LMDB directories, but {rest[0]!r} has no {_FILE}; move "
+            f"{path!r} contains LMDB directories, but {rest[0]!r} has no {_FILE}; move "
             "it elsewhere."
         )
     if len({end for end in ("_train", "_val") for n in names if n.endswith(end)}) > 1:
         raise UserError(
-            f"IN={path!r} holds LMDB directories for training and for validation; move "
-            "the latter elsewhere, or they would be classes of their own."
+            f"{path!r} contains LMDB directories for training and for validation; "
+            "move the latter elsewhere, or they would become separate classes."
         )
     found = {p.name.removesuffix("_lmdb"): str(p) for p in folders if _is_lmdb(p)}
     return {n.removesuffix("_train"): found[n] for n in sorted(found)}
@@ -45,8 +45,8 @@ def find(path: str) -> dict[str, str]:
 class Lmdb:
     """The images of LMDB directories by (class, key).
 
-    LMDB must not be opened twice in a process, nor be used after a fork: each process
-    opens it when it first reads, and a pickle holds the paths only.
+    LMDB must not be opened twice in a process or used after a fork: each process opens
+    it at its first read, and a pickle contains only the paths.
     """
 
     def __init__(self, folders: list[str]) -> None:
@@ -58,27 +58,27 @@ class Lmdb:
         return Lmdb, (self._folders,)
 
     def keys(self, label: int) -> Iterator[bytes]:
-        """Yields all keys of a class, sorted."""
+        """Yields the keys of a class, sorted."""
         with self._environment(label).begin() as transaction:
             yield from transaction.cursor().iternext(keys=True, values=False)
 
     def read(self, key: tuple[int, bytes]) -> tuple[bytes, int]:
-        """Returns the encoded image of (label, key), and its label."""
+        """Returns the encoded image of (label, key) and the label."""
         label, name = key
         with self._environment(label).begin() as transaction:
             content = transaction.get(name)
         if content is None:
-            raise ValueError("it is not there")
+            raise ValueError("no such key")
         return content, label
 
     def name(self, key: tuple[int, bytes]) -> str:
-        """Returns what a person calls an image."""
+        """Returns the name of an image, for messages."""
         label, name = key
         folder = os.path.basename(self._folders[label])
         return f"{folder}, key {name.decode(errors='replace')}"
 
     def stamp(self) -> str:
-        """Returns a hash of what tells that one of the files changed."""
+        """Returns a hash that changes when one of the files does."""
         digest = hashlib.sha256()
         for folder in self._folders:
             status = os.stat(os.path.join(folder, _FILE))
@@ -86,7 +86,7 @@ class Lmdb:
         return digest.hexdigest()
 
     def close(self) -> None:
-        """Closes what this process has opened."""
+        """Closes the files that this process has opened."""
         for environment in self._opened.values():
             environment.close()
         self._opened = {}
@@ -108,8 +108,8 @@ def _open(folder: str) -> Any:
         import lmdb
     except ModuleNotFoundError:
         raise UserError(
-            f"IN={folder!r} is an LMDB directory, and reading it needs the package "
-            "lmdb; install it: pip install lmdb."
+            f"{folder!r} is an LMDB directory, which needs the package lmdb; run "
+            "pip install lmdb."
         ) from None
     try:
         return lmdb.open(
@@ -117,5 +117,5 @@ def _open(folder: str) -> Any:
         )
     except lmdb.Error as error:
         raise UserError(
-            f"IN: '{folder}/{_FILE}' cannot be read as LMDB ({error}); get it again."
+            f"'{folder}/{_FILE}' cannot be read as LMDB ({error}); download it again."
         ) from None

@@ -1,7 +1,7 @@
-"""From a source to the stream of host batches: a pure function of (seed, step).
+"""The stream of host batches of a source: a pure function of (seed, step).
 
-The only file that imports grain. Nothing of a stream is ever stored: its position is
-the step, and a resumed run starts a new stream there.
+The only file that imports grain. The state of a stream is never stored: its position is
+the step, and a resumed run starts a new stream at that step.
 """
 
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ from sagan_jax.errors import UserError
 
 Dataset = Any  # grain.MapDataset: grain carries no types
 
-_BATCHES_PER_THREAD = 2  # read ahead: one is being made while another waits
+_BATCHES_PER_THREAD = 2  # one is being read while another waits
 
 
 class Batch(TypedDict):
-    """Images, uint8 [n, H, W, C], and labels, int32 [n], of one process."""
+    """The images, uint8 [n, H, W, C], and labels, int32 [n], of one process."""
 
     image: np.ndarray
     label: np.ndarray
@@ -39,38 +39,39 @@ def batch_dataset(
 ) -> Dataset:
     """Returns an indexable dataset whose element `step` is the Batch of that step.
 
-    Every epoch is a new permutation of the source, and batches run across the borders
-    of epochs. Rows of process p are [p * n, (p + 1) * n) of the batch that one process
-    alone would see, flips and crops included, with n = batch_size / process_count; each
-    process reads its own rows only.
+    Every epoch is a new permutation of the source, and batches span the boundaries of
+    epochs. With n = batch_size / process_count, process p gets the rows [p * n,
+    (p + 1) * n) of the batch that a single process would get, flips and crops included,
+    and reads only those.
 
     Args:
-      source: where records come from.
-      batch_size: images of one step over all processes: train.d_steps *
+      source: source of the records.
+      batch_size: number of images per step over all processes: train.d_steps *
         train.batch_size.
-      seed: in [0, 2**32).
-      horizontal_flip: mirror each image with probability one half, anew every epoch.
-      random_crop: cut the square out anywhere along the longer side, anew every epoch,
-        in place of the centre.
-      process_index: of this process, in [0, process_count).
-      process_count: how many processes share a step.
+      seed: seed of the order, the flips and the crops, in [0, 2**32).
+      horizontal_flip: whether each image is mirrored with probability one half, drawn
+        again in every epoch.
+      random_crop: whether the square is cut out anywhere along the longer side, drawn
+        again in every epoch, instead of in the centre.
+      process_index: index of this process, in [0, process_count).
+      process_count: number of processes that share a step.
 
     Raises:
-      UserError: a batch_size that is not a multiple of process_count; when an element
-        is read, a label that the source does not have, or what the source raises.
+      UserError: batch_size is not a multiple of process_count; or, when an element is
+        read, a label is out of range or the source fails.
     """
     if batch_size % process_count:
         raise UserError(
-            f"train.d_steps * train.batch_size={batch_size} images cannot be split "
-            f"over {process_count} processes; choose a train.batch_size that is a "
-            f"multiple of {process_count}."
+            f"train.d_steps * train.batch_size={batch_size} cannot be split evenly "
+            f"over {process_count} processes; set train.batch_size to a multiple of "
+            f"{process_count}."
         )
-    # Hashed, since grain adds the number of the epoch: with the plain seed, epoch 1 of
-    # one run would be epoch 0 of the next. Each operation has its own: grain's default
-    # seeds depend on an operation's place in the chain.
+    # Seeds are hashed because grain adds the epoch to them: otherwise epoch 1 of seed 0
+    # would equal epoch 0 of seed 1. Each operation has its own seed because grain's
+    # default seeds depend on the operation's place in the chain.
     seeds = np.random.SeedSequence(seed).generate_state(3).tolist()
     shuffle_seed, flip_seed, crop_seed = seeds
-    # Indices are shuffled, not records: where an image is cut is chosen before reading.
+    # Indices are shuffled, not records: a crop is chosen before its image is read.
     dataset = grain.MapDataset.range(len(source)).shuffle(seed=shuffle_seed).repeat()
     if random_crop:
         dataset = dataset.random_map(
@@ -80,8 +81,8 @@ def batch_dataset(
         dataset = dataset.map(source.__getitem__)
     if horizontal_flip:
         dataset = dataset.random_map(_flip, seed=flip_seed)
-    # Batches are dealt out to processes last: dealing out images before would
-    # reorder the rows of the global batch, and before the flip, change the flips.
+    # Batches are shared among processes last: sharing out images earlier would reorder
+    # the rows of the global batch, and before the flip it would change the flips.
     dataset = dataset.batch(batch_size // process_count, drop_remainder=True)
     dataset = dataset.slice(slice(process_index, None, process_count))
 
@@ -93,14 +94,20 @@ def batch_dataset(
 
 
 class Stream(Iterator[Batch]):
-    """Consecutive elements of a `batch_dataset`, read ahead by threads; never ends.
+    """Consecutive elements of a `batch_dataset`, prefetched by threads; never ends.
 
-    Any exception closes it: a batch is never left out. Use it in a `with` statement, or
-    call `close`, so that its threads stop.
+    Any exception closes the stream, so that no batch is skipped. Use it in a `with`
+    statement, or call `close`, to stop its threads.
     """
 
     def __init__(self, dataset: Dataset, *, start: int = 0, threads: int = 2) -> None:
-        """Starts at element `start`; threads=0 reads in the calling thread."""
+        """Starts reading.
+
+        Args:
+          dataset: result of `batch_dataset`.
+          start: index of the first element.
+          threads: number of threads; 0 reads in the calling thread.
+        """
         options = grain.ReadOptions(
             num_threads=threads, prefetch_buffer_size=_BATCHES_PER_THREAD * threads
         )
@@ -110,13 +117,13 @@ class Stream(Iterator[Batch]):
     def __next__(self) -> Batch:
         try:
             return next(self._batches)
-        # An interrupt counts: grain has taken the batch off its queue by then.
+        # Also on KeyboardInterrupt: grain has taken the batch off its queue by then.
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """Stops the threads, each after the batch it is at; may be called twice."""
+        """Stops the threads after their current batches; may be called twice."""
         self._batches.close()
 
     def __enter__(self) -> Self:
@@ -143,10 +150,10 @@ def batches(
     process_count: int = 1,
     threads: int = 2,
 ) -> Stream:
-    """Returns the stream of this process's batches from step `start` on.
+    """Returns the stream of this process's batches, starting at step `start`.
 
-    The arguments are those of `batch_dataset`, whose elements it yields, and of
-    `Stream`. The number of threads changes nothing but the speed.
+    The arguments are documented in `batch_dataset` and `Stream`. The number of threads
+    affects only the speed.
     """
     dataset = batch_dataset(
         source,

@@ -1,4 +1,4 @@
-"""The command that turns images of any kind into ones that are read fast.
+"""The command that prepares images for fast reading.
 
 python -m sagan_jax.data.prepare IN OUT --resolution 64
 python -m sagan_jax.data.prepare --verify OUT
@@ -18,21 +18,21 @@ from sagan_jax.data.prepared import Description
 from sagan_jax.errors import UserError
 
 _HELP = """\
-Prepare images for training: decode, crop and resize each of them once, and write them
-to files that --config.data.source=array_record reads many times as fast.
+Prepare images for training: decode, crop and resize each image once, and write the
+result to files that --config.data.source=array_record reads many times faster.
 """
 
 _MORE = """\
 IN is one of
-  a folder, or a .zip, with a sub-folder of images for each class;
+  a folder or .zip with one sub-folder of images per class;
   an LMDB directory of LSUN, such as church_outdoor_train_lmdb, or a directory that
-    holds one for each class (needs: pip install lmdb);
+    contains one per class (needs: pip install lmdb);
   tfds:NAME[:SPLIT], a data set of tensorflow-datasets that is prepared as array_record,
-    such as tfds:imagenet2012 or tfds:cifar10:test; the split is train if not given.
+    such as tfds:imagenet2012 or tfds:cifar10:test; the default split is train.
 
-The result depends on IN and the settings alone, not on the number of workers. Whatever
-stops the command, the same one goes on: whole files stay. Run again on a directory that
-is complete, it compares the checksums, and makes again what is damaged.
+The result depends only on IN and the settings, not on the number of workers. If the
+command is stopped, run it again to resume: finished files are kept. On a complete
+directory, the command verifies the checksums and repairs damaged files.
 
 examples
   python -m sagan_jax.data.prepare photos.zip photos64 --resolution 64
@@ -43,26 +43,26 @@ examples
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit code; what a user can mend is one sentence and 1."""
+    """Returns the exit code: 1, with one sentence, for errors that the user can fix."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = _parser()
     arguments = parser.parse_args(argv)
     try:
         if arguments.verify:
             if arguments.images or arguments.out:
-                parser.error("--verify takes no IN and OUT")
+                parser.error("--verify does not take IN and OUT")
             described = verify(arguments.verify)
-            print(f"{arguments.verify}: whole, {_summary(described)}")
+            print(f"{arguments.verify}: no damage found; {_summary(described)}")
             return 0
         if not arguments.out or not arguments.resolution:
-            parser.error("IN, OUT and --resolution are needed, or --verify DIR")
+            parser.error("IN, OUT and --resolution are required, or --verify DIR")
         _check(arguments)
         return _prepare(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("error: interrupted; the same command goes on.", file=sys.stderr)
+        print("error: interrupted; run the same command to resume.", file=sys.stderr)
         return 130
 
 
@@ -79,13 +79,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("images", nargs="?", metavar="IN", help="see below")
     parser.add_argument(
-        "out", nargs="?", metavar="OUT", help="a new directory, or one to go on with"
+        "out", nargs="?", metavar="OUT", help="new directory, or one to resume"
     )
     parser.add_argument(
         "--resolution",
         type=int,
         metavar="R",
-        help="pixels of the shorter side; training at fewer is possible, at more not",
+        help="shorter side of the images in pixels, the maximum for training",
     )
     parser.add_argument(
         "--channels",
@@ -97,48 +97,48 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--unlabelled",
         action="store_true",
-        help="no classes: every image counts, in sub-folders or not",
+        help="ignore classes; use every image, in sub-folders or not",
     )
     parser.add_argument(
         "--crop",
         default="center",
         choices=("center", "none"),
-        help="center: keep the central square; none: keep the longer side too, as "
-        "data.random_crop needs (default: center)",
+        help="center: keep the central square; none: keep the longer side too, for "
+        "data.random_crop (default: center)",
     )
     parser.add_argument(
         "--workers",
         type=int,
         metavar="N",
         default=_cores(),
-        help="processes that decode; 0: this one alone does (default: one for each "
-        "core, here %(default)s)",
+        help="number of processes that decode; 0 decodes in this process (default: one "
+        "per core, here %(default)s)",
     )
     parser.add_argument(
         "--max_unreadable",
         type=int,
         metavar="N",
         default=0,
-        help="images that may be left out, each named, because they cannot be read "
+        help="number of unreadable images that may be left out; each is reported "
         "(default: 0)",
     )
     parser.add_argument(
         "--data_dir",
         default="",
         metavar="DIR",
-        help="where tensorflow-datasets keeps its data sets, for IN=tfds:NAME "
+        help="directory of the data sets of tensorflow-datasets, for IN=tfds:NAME "
         "(default: ~/tensorflow_datasets)",
     )
     parser.add_argument(
         "--verify",
         metavar="DIR",
-        help="only check prepared images: sizes, hashes, every record, counts",
+        help="only verify prepared images: sizes, hashes, every record, counts",
     )
     return parser
 
 
 def _cores() -> int:
-    """Returns how many cores this process may use, as far as the system tells."""
+    """Returns the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -190,7 +190,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
 
 def _command(arguments: argparse.Namespace, out: str) -> str:
-    """Returns the command that goes on, from whatever directory."""
+    """Returns the command that resumes, which works from any directory."""
     images = arguments.images
     if not images.startswith("tfds:"):
         images = os.path.abspath(os.path.expanduser(images))
@@ -203,12 +203,12 @@ def _command(arguments: argparse.Namespace, out: str) -> str:
 
 
 def _summary(described: Description) -> str:
-    what = class_counts.summary(described.class_names, described.counts)
+    contents = class_counts.summary(described.class_names, described.counts)
     files = class_counts.plural(len(described.shards), "file")
     size = prepare_outputs.size(sum(shard.bytes for shard in described.shards))
     left_out = len(described.unreadable)
-    rest = f" ({left_out} could not be read)" if left_out else ""
-    return f"{what}{rest}; {files} of {size}"
+    rest = f" ({left_out} unreadable images left out)" if left_out else ""
+    return f"{contents}{rest}; {files} of {size}"
 
 
 def _launch(out: str, described: Description) -> str:

@@ -1,4 +1,4 @@
-"""What images can be prepared from: a folder, a .zip, LSUN's LMDB, a TFDS data set."""
+"""Inputs of `prepare`: a folder, a .zip, LSUN's LMDB, or a TFDS data set."""
 
 import hashlib
 import os
@@ -10,31 +10,32 @@ from typing import Any, Protocol
 from sagan_jax.data import archive as archives
 from sagan_jax.data import folder, lsun
 from sagan_jax.data.archive import Archive
+from sagan_jax.data.source import ClassesMissingError
 from sagan_jax.data.tfds import Pictures
-from sagan_jax.data.tfds_catalogue import Words
-from sagan_jax.errors import UserError
+from sagan_jax.data.tfds_catalogue import OtherFormatError
+from sagan_jax.errors import UserError, naming
 
 
 class Reader(Protocol):
-    """Image files by key; a pickle of it reads in another process."""
+    """Encoded images by key; it can be pickled and used in another process."""
 
     def read(self, key: Any) -> tuple[bytes, int]:
-        """Returns an image file and its label; any exception if there is none."""
+        """Returns an encoded image and its label; raises any exception on failure."""
 
     def name(self, key: Any) -> str:
-        """Returns what a person calls it, within where the images come from."""
+        """Returns the name of an image, relative to the input."""
 
 
 @dataclass
 class Input:
-    """Images to be prepared, in the order they will have.
+    """The images to prepare, in their final order.
 
     Attributes:
-      origin: where they come from, for people.
-      contents: sha256 of their names and what tells that one of them changed.
-      class_names: by label; empty without labels.
-      keys: of all images, for the reader.
-      reader: of the images.
+      origin: the input in words: a path, or tfds:NAME:SPLIT.
+      contents: sha256 of the names and stamps of the images.
+      class_names: name of each class, by label; empty without labels.
+      keys: keys of all images, for the reader.
+      reader: reader of the images.
     """
 
     origin: str
@@ -44,49 +45,48 @@ class Input:
     reader: Reader
 
     def name(self, index: int) -> str:
-        """Returns what a person calls an image."""
+        """Returns the full name of an image, for messages."""
         key = self.keys[index]
         return f"{self.origin}: {self.reader.name(key)}"
 
 
 def open_input(where: str, *, labelled: bool = True, data_dir: str = "") -> Input:
-    """Returns the images of `where`.
+    """Returns the images of the input `where`.
 
     Args:
-      where: a folder or .zip with a sub-folder for each class, an LMDB directory or one
-        of several, or tfds:NAME[:SPLIT].
-      labelled: whether classes are to be found; without them every image counts.
-      data_dir: the directory of all data sets of tensorflow-datasets; '' is its own.
+      where: a folder or .zip with one sub-folder per class, an LMDB directory, a
+        directory of LMDB directories, or tfds:NAME[:SPLIT].
+      labelled: whether images have classes; otherwise every image is used.
+      data_dir: directory of the data sets of tensorflow-datasets; '' is its default.
 
     Raises:
-      UserError: none of them, or nothing in it.
+      UserError: the input does not exist, is of another kind, or contains no images.
     """
     if where.startswith("tfds:"):
         return _tfds(where, labelled, data_dir)
     path = os.path.abspath(os.path.expanduser(where))
     if data_dir:
         raise UserError(
-            f"--data_dir={data_dir!r} goes with IN=tfds:NAME, not with IN={where!r}; "
-            "leave it out."
+            f"--data_dir={data_dir!r} is only for IN=tfds:NAME, not for IN={where!r}; "
+            "remove it."
         )
     if not os.path.exists(path):
         raise UserError(
-            f"IN={where!r} does not exist; give a folder or .zip of images, an LMDB "
+            f"IN={where!r} does not exist; pass a folder or .zip of images, an LMDB "
             "directory, or tfds:NAME."
         )
     if not os.path.isdir(path) and not path.lower().endswith(".zip"):
         raise UserError(
-            f"IN={where!r} is neither a directory nor a .zip file; give one that holds "
-            "images."
+            f"IN={where!r} is neither a directory nor a .zip file; pass one that "
+            "contains images."
         )
-    found = lsun.find(path) if os.path.isdir(path) else {}
-    if found:
-        return _lmdb(path, found, labelled)
-    return _files(path, labelled)
+    with naming("IN", path):
+        found = lsun.find(path) if os.path.isdir(path) else {}
+        return _lmdb(path, found, labelled) if found else _files(path, labelled)
 
 
 class _Files:
-    """The files of an archive by (name, label)."""
+    """The image files of an archive, by (name, label)."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
@@ -100,17 +100,17 @@ class _Files:
 
 
 def _files(path: str, labelled: bool) -> Input:
-    archive = archives.open_archive(path, "IN")
+    archive = archives.open_archive(path)
     listing = archive.list()
     if not listing.images:
-        raise UserError(
-            f"IN={path!r} holds no images ({', '.join(archives.SUFFIXES)}); give a "
-            "folder or .zip with one sub-folder of images for each class."
-        )
+        raise folder.no_images(path)
     classes = {"": sorted(listing.images)}
     if labelled:
-        unlabelled = "add --unlabelled"
-        classes = folder.classes_of(path, listing, field="IN", unlabelled=unlabelled)
+        try:
+            classes = folder.classes_of(path, listing)
+        except ClassesMissingError as error:
+            error.add_remedy(", or add --unlabelled")
+            raise
     digest = hashlib.sha256()
     for name in sorted(listing.images):
         digest.update(
@@ -127,24 +127,28 @@ def _files(path: str, labelled: bool) -> Input:
 
 def _lmdb(path: str, found: dict[str, str], labelled: bool) -> Input:
     lmdb = lsun.Lmdb(list(found.values()))
-    # A single one has no classes to tell apart.
+    # A single LMDB directory has no classes.
     class_names = tuple(found) if labelled and "" not in found else ()
     keys = [(label, key) for label in range(len(found)) for key in lmdb.keys(label)]
     if not keys:
         raise UserError(
-            f"IN={path!r} is an LMDB directory without images; get it again."
+            f"{path!r} is an LMDB directory without images; download it again."
         )
     return Input(path, lmdb.stamp(), class_names, keys, lmdb)
 
 
 def _tfds(where: str, labelled: bool, data_dir: str) -> Input:
-    # A version such as :3.0.2 belongs to the name.
+    # A version such as :3.0.2 is part of the name.
     form = re.fullmatch(r"tfds:([^:]+(?::\d[\d.*]*)?)(?::(.+))?", where)
     if form is None:
-        raise UserError(f"IN={where!r} names no data set; write tfds:NAME[:SPLIT].")
+        raise UserError(f"IN={where!r} has no data set name; write tfds:NAME[:SPLIT].")
     name, split = form[1], form[2] or "train"
-    say = Words("IN='tfds:{}'", "The split {!r}", "--data_dir {}")
-    pictures = Pictures(name, split, data_dir, say)
+    with naming("IN"):
+        try:
+            pictures = Pictures(name, split, data_dir)
+        except OtherFormatError as error:
+            error.add_remedy(f", then pass --data_dir {error.directory}")
+            raise
     origin = f"tfds:{pictures.full_name}:{split}"
     stamp = hashlib.sha256(f"{origin} {len(pictures)}".encode()).hexdigest()
     class_names = pictures.class_names if labelled else ()

@@ -1,4 +1,4 @@
-"""Reading all of a directory of prepared images, to see that nothing is damaged."""
+"""Verifies a directory of prepared images by reading all of it."""
 
 import os
 
@@ -6,19 +6,20 @@ from tqdm import tqdm
 
 from sagan_jax.data import prepare_outputs, prepared
 from sagan_jax.data.prepared import Description, Shard
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, naming
 
 
 def verify(path: str) -> Description:
-    """Returns the description of `path`, if all that it says is so.
+    """Returns the description of `path` if the files agree with it.
 
-    Sizes and hashes of the files, the number of records, the pixels and label of each,
-    and the number of each class are compared.
+    The checks cover the size and hash of each file, the number of records, the pixels
+    and label of each record, and the number of images in each class.
 
     Raises:
-      UserError: the first thing that is not so.
+      UserError: the first disagreement.
     """
-    described = prepared.read_description(path, "DIR")
+    with naming("DIR", path):
+        described = prepared.read_description(path)
     root = os.path.expanduser(path)
     counts = [0] * len(described.counts)
     with tqdm(total=len(described), desc="verifying", unit="image") as bar:
@@ -28,19 +29,19 @@ def verify(path: str) -> Description:
                 cause = _examine(root, shard, described, counts, bar)
             if cause:
                 raise UserError(
-                    f"DIR: '{path}/{shard.name}' is damaged ({cause}); the command "
-                    f"that made it makes it again: {described.command}"
+                    f"DIR: '{path}/{shard.name}' is damaged ({cause}); repair it with: "
+                    f"{described.command}"
                 )
     if not described.complete:
         raise UserError(
-            f"DIR={path!r} is not finished: {len(described.shards)} of "
-            f"{described.shard_count} files are there, all of them whole; the command "
-            f"that began it goes on: {described.command}"
+            f"DIR={path!r} is incomplete: {len(described.shards)} of "
+            f"{described.shard_count} files have been written, none of them damaged; "
+            f"resume with: {described.command}"
         )
     if counts != described.counts:
         raise UserError(
-            f"DIR={path!r}: the images of each class are not as many as "
-            f"{prepared.FILE} says; prepare them again into another directory."
+            f"DIR={path!r}: the number of images in each class differs from "
+            f"{prepared.FILE}; prepare them again in another directory."
         )
     return described
 
@@ -48,7 +49,7 @@ def verify(path: str) -> Description:
 def _examine(
     root: str, shard: Shard, described: Description, counts: list[int], bar: tqdm
 ) -> str:
-    """Returns what is wrong with a file's records, or ''; counts their labels."""
+    """Returns what is wrong with the records of a file, or ''; counts their labels."""
     reader = prepared.open_shard(os.path.join(root, shard.name))
     if reader.num_records() != shard.records:
         return f"{reader.num_records()} records instead of {shard.records}"

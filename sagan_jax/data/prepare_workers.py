@@ -1,4 +1,4 @@
-"""Images in, records out, in the same order whatever the number of processes."""
+"""Turns images into records, in order, with any number of processes."""
 
 import io
 import itertools
@@ -18,13 +18,13 @@ from sagan_jax.data.prepare_inputs import Reader
 from sagan_jax.errors import UserError
 
 _PORTION = 16  # images given to a process at once
-_AHEAD = 4  # portions for each process, being made or waiting to be written
+_AHEAD = 4  # portions per process that are being made or wait to be written
 
 _PNG = b"\x89PNG"
 
 
 class Made(NamedTuple):
-    """A record and its label, or why there is none."""
+    """A record and its label, or the cause why there is none."""
 
     record: bytes
     label: int
@@ -32,7 +32,7 @@ class Made(NamedTuple):
 
 
 class Maker(NamedTuple):
-    """Makes records; a pickle of it does so in another process."""
+    """Makes records; it can be pickled and used in another process."""
 
     reader: Reader
     resolution: int
@@ -44,11 +44,11 @@ class Maker(NamedTuple):
         """Returns the record of one image.
 
         Raises:
-          UserError: a label that is none, as those of test sets can be.
+          UserError: the label is out of range, as it can be in test sets.
         """
         try:
             content, label = self.reader.read(key)
-            if content.startswith(_PNG):  # checksums that the decoder passes over
+            if content.startswith(_PNG):  # its checksums, which the decoder ignores
                 transforms.check(io.BytesIO(content))
             image = transforms.decode(io.BytesIO(content))
         # Pillow's decoders raise nearly anything on damaged files.
@@ -60,8 +60,8 @@ class Maker(NamedTuple):
             label = 0
         elif not 0 <= label < self.num_classes:
             raise UserError(
-                f"label={label} of {self.reader.name(key)} is none of "
-                f"{self.num_classes} classes; add --unlabelled."
+                f"label={label} of {self.reader.name(key)} is out of range for "
+                f"{self.num_classes} classes; add --unlabelled to ignore labels."
             )
         return Made(prepared.encode(image, label), label, "")
 
@@ -72,9 +72,9 @@ def make_all(
     """Yields the record of each key, in order.
 
     Args:
-      maker: of the records.
-      keys: for its reader.
-      processes: that read and decode beside this one; 0: this one does.
+      maker: maker of the records.
+      keys: keys of the images, for its reader.
+      processes: number of processes that read and decode; 0 uses this one.
 
     Raises:
       UserError: a process was killed.
@@ -103,25 +103,25 @@ def make_all(
             yield from waiting.popleft().result()
     except BrokenProcessPool:
         raise UserError(
-            f"--workers={processes}: a process was killed, as happens when memory runs "
-            "out; the same command goes on, and fewer workers need less."
+            f"--workers={processes}: a process was killed, probably because memory ran "
+            "out; run the same command with fewer workers to resume."
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-_maker: Maker | None = None  # of a process that was started for this
+_maker: Maker | None = None  # set in worker processes
 
 
 def _start(maker: Maker) -> None:
     global _maker
     _maker = maker
-    # Ctrl-C is for the process that writes; when that one is gone, so is the work.
+    # Only the writing process handles Ctrl-C; workers end when it does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _leave_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -1,8 +1,8 @@
-"""The form of prepared images on the disk: shards of records, and a description.
+"""The format of prepared images on the disk: shards of records, and a description.
 
-A directory holds `images-00000-of-00012.array_record` and so on, and one JSON file
-that says what they are. The pixels are kept as they are, not compressed: on one core a
-record of 64 pixels is read more than ten times as fast as its PNG is decoded.
+A directory contains `images-00000-of-00012.array_record` and so on, and one JSON file
+that describes them. Pixels are stored without compression: on one core, reading a
+record of 64 pixels is more than ten times as fast as decoding its PNG.
 """
 
 import dataclasses
@@ -18,21 +18,33 @@ import PIL
 from array_record.python import array_record_module
 
 from sagan_jax.errors import UserError
+from sagan_jax.files import whole
 
 FILE = "description.json"
 
 VERSION = 1
-"""Of this form; a reader refuses others."""
+"""Version of the format; readers reject any other."""
 
 WRITER_OPTIONS = "group_size:1,uncompressed"
-"""Of array_record: each record can be read alone."""
+"""Options of array_record that let each record be read on its own."""
 
 _HEADER = struct.Struct("<iHH")  # label, height, width
 
 
+class NotPreparedError(UserError):
+    """The path exists but contains no prepared images."""
+
+
 @dataclass
 class Shard:
-    """One file of records."""
+    """One file of records.
+
+    Attributes:
+      name: file name.
+      records: number of records.
+      bytes: size of the file.
+      sha256: hash of the file.
+    """
 
     name: str
     records: int
@@ -42,24 +54,25 @@ class Shard:
 
 @dataclass
 class Description:
-    """What a directory of prepared images holds, and how it was made.
+    """The contents of a directory of prepared images, and how they were made.
 
     Attributes:
-      version: of the form.
-      complete: whether all shards are there; one that is not can be gone on with.
-      origin: the images it was made of: a path, or tfds:NAME:SPLIT.
-      contents: sha256 of the names of those images and what tells that they changed.
-      resolution: of the shorter side, in pixels.
-      channels: of each image.
-      crop: center, squares; none, the longer side kept.
+      version: version of the format.
+      complete: whether all shards have been written; if not, `command` resumes.
+      origin: source of the images: a path, or tfds:NAME:SPLIT.
+      contents: sha256 of the names and stamps of the original images.
+      resolution: shorter side of the images in pixels.
+      channels: channels of the images.
+      crop: 'center' for squares; 'none' if the longer side is kept.
       labelled: whether there are classes.
-      class_names: by label.
-      counts: of the images of each class; without classes, one number.
-      total: images to be written, unreadable ones among them.
-      per_shard: images of a shard, unreadable ones among them; the last may have fewer.
+      class_names: name of each class, by label.
+      counts: number of images in each class; without classes, one number.
+      total: number of original images, unreadable ones included.
+      per_shard: number of original images per shard, unreadable ones included; the last
+        shard may have fewer.
       unreadable: name and cause of each image that was left out.
-      shards: in order.
-      command: that made it, or goes on.
+      shards: the shards written so far, in order.
+      command: command that made the directory, and that resumes or repairs it.
       made_by: versions of the libraries that made the pixels.
     """
 
@@ -81,37 +94,38 @@ class Description:
     made_by: str = ""
 
     def __len__(self) -> int:
-        """Returns how many records have been written."""
+        """Returns the number of records written so far."""
         return sum(shard.records for shard in self.shards)
 
     @property
     def shard_count(self) -> int:
-        """Returns how many shards there will be."""
+        """Number of shards of the complete directory."""
         return -(-self.total // self.per_shard)
 
 
 def is_prepared(path: str) -> bool:
-    """Returns whether `path` holds prepared images, all of them or some."""
+    """Returns whether `path` contains prepared images, complete or not."""
     return os.path.isfile(os.path.join(os.path.expanduser(path), FILE))
 
 
-def read_description(path: str, field: str = "data.path") -> Description:
-    """Returns what `path` holds; `field` is what a person calls it.
+def read_description(path: str) -> Description:
+    """Returns the description of the prepared images in `path`.
 
     Raises:
-      UserError: no prepared images there, or a description that cannot be read.
+      UserError: `path` does not exist, or its description is damaged or of another
+        version.
+      NotPreparedError: `path` contains no description.
     """
     root = pathlib.Path(path).expanduser()
     if not root.exists():
         raise UserError(
-            f"{field}={path!r} does not exist; make it by "
-            "python -m sagan_jax.data.prepare IN OUT --resolution R."
+            f"{path!r} does not exist; create it with python -m "
+            "sagan_jax.data.prepare IN OUT --resolution R."
         )
     if not is_prepared(path):
-        raise UserError(
-            f"{field}={path!r} holds no prepared images ({FILE} is missing); make them "
-            "by python -m sagan_jax.data.prepare IN OUT --resolution R, or, if it is a "
-            "folder or zip of images, set --config.data.source=folder."
+        raise NotPreparedError(
+            f"{path!r} contains no prepared images ({FILE} is missing); create them "
+            "with python -m sagan_jax.data.prepare IN OUT --resolution R."
         )
     try:
         content = json.loads((root / FILE).read_bytes())
@@ -121,39 +135,39 @@ def read_description(path: str, field: str = "data.path") -> Description:
             return Description(**content)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(
-            f"{field}: '{root}/{FILE}' is damaged ({error}); prepare the images again "
-            "into another directory."
+            f"'{root}/{FILE}' is damaged ({error}); prepare the images again in "
+            "another directory."
         ) from None
     raise UserError(
-        f"{field}={path!r} was prepared in form {version!r}, and this version reads "
-        f"form {VERSION}; prepare the images again into another directory."
+        f"{path!r} has format version {version!r}, but only version {VERSION} is "
+        "supported; prepare the images again in another directory."
     )
 
 
 def write_description(path: str, description: Description) -> None:
-    """Writes beside and renames; one process at a time."""
-    beside = os.path.join(path, FILE + ".tmp")
-    with open(beside, "w", encoding="ascii") as file:
-        json.dump(dataclasses.asdict(description), file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, os.path.join(path, FILE))
+    """Replaces the description in the directory `path`.
+
+    Raises:
+      OSError: the directory cannot be written to.
+    """
+    content = dataclasses.asdict(description)
+    whole.write_text(pathlib.Path(path, FILE), json.dumps(content, indent=1))
 
 
 def libraries() -> str:
-    """Returns the library that makes the pixels, with its version."""
+    """Returns the library that makes the pixels, and its version."""
     return f"Pillow {PIL.__version__}"
 
 
 def shard_name(number: int, count: int) -> str:
-    """Returns the name of a shard's file."""
+    """Returns the file name of a shard."""
     return f"images-{number:05d}-of-{count:05d}.array_record"
 
 
 def open_shard(path: str) -> Any:
-    """Returns an array_record reader; of a missing or damaged file one without records.
+    """Returns an array_record reader; without records if the file is damaged.
 
-    Reading one record at a time needs no read-ahead.
+    Records are read one at a time, which needs no read-ahead.
     """
     return array_record_module.ArrayRecordReader(path, "readahead_buffer_size:0")
 
@@ -168,7 +182,7 @@ def decode(record: bytes, channels: int) -> tuple[np.ndarray, int]:
     """Returns the image, uint8 [H, W, C] and read-only, and its label.
 
     Raises:
-      ValueError: a record that holds no such image.
+      ValueError: the record does not contain an image of its declared shape.
     """
     if len(record) < _HEADER.size:
         raise ValueError("it is too short")
@@ -176,6 +190,26 @@ def decode(record: bytes, channels: int) -> tuple[np.ndarray, int]:
     pixels = np.frombuffer(record, np.uint8, offset=_HEADER.size)
     if not height * width or pixels.size != height * width * channels:
         raise ValueError(
-            f"it has {pixels.size} bytes of pixels, not those of {height} x {width}"
+            f"it has {pixels.size} bytes of pixels, which do not fit {height} x {width}"
         )
     return pixels.reshape(height, width, channels), label
+
+
+_first_process = 0  # process that first opened a file; 0 if none has
+
+
+def check_fork() -> None:
+    """Raises UserError in a fork of a process that has already used array_record.
+
+    Call it before opening or reading a file. The first file starts threads that all
+    files share and that a fork does not copy: in the child, reading then hangs, or ends
+    in a segmentation fault as soon as the child has a thread of its own. A spawned
+    child is safe, and so is a fork of a process that has not opened a file yet.
+    """
+    global _first_process
+    _first_process = _first_process or os.getpid()
+    if _first_process != os.getpid():
+        raise UserError(
+            "multiprocessing='fork' is not supported by array_record once the parent "
+            "process has read an image; use 'spawn', or fork before the first read."
+        )

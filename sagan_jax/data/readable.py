@@ -1,16 +1,14 @@
-"""Which images can be read: each is tried once, and the verdict remembered.
+"""Checks once whether each image can be read, and caches the results.
 
-The memory is one JSON file for each data set in the user's cache directory, never in
-the data set. A verdict holds while the file's stamp and Pillow's version do.
+The cache is one JSON file for each data set, in the user's cache directory and never in
+the data set. A result is valid until the file's stamp or Pillow's version changes.
 """
 
-import contextlib
 import hashlib
 import io
 import json
 import os
 import pathlib
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -21,42 +19,53 @@ from tqdm import tqdm
 
 from sagan_jax.data import transforms
 from sagan_jax.data.archive import Archive, Stamp
+from sagan_jax.files import cache, whole
 
-_MADE_BY = f"1, Pillow {PIL.__version__}"  # the number is that of the check
-_PORTION = 4096  # images given to the threads at once; also the most left at a Ctrl-C
+_MADE_BY = f"1, Pillow {PIL.__version__}"  # 1 is the version of the check
+_PORTION = 4096  # images given to the threads at once, and the most a Ctrl-C loses
 
-Memory = dict[str, tuple[Stamp, str]]
-"""By name: the stamp of the file that was tried, and why it cannot be read, or ''."""
+Results = dict[str, tuple[Stamp, str]]
+"""For each image, the stamp of the checked file and why it cannot be read, or ''."""
 
 
 class Verdicts(NamedTuple):
-    """Why images cannot be read, by name, and why this cannot be remembered, or ''."""
+    """The outcome of a check.
+
+    Attributes:
+      causes: for each unreadable image, why it cannot be read.
+      trouble: why the results could not be cached, or ''.
+    """
 
     causes: dict[str, str]
     trouble: str
 
 
 def examine(archive: Archive, images: dict[str, Stamp]) -> Verdicts:
-    """Returns which of the images cannot be read; tries those not yet remembered."""
+    """Returns which images cannot be read; checks only those without a cached result.
+
+    Args:
+      archive: files of the data set.
+      images: stamp of each image, by name.
+    """
     place = cache_file(archive.root)
-    memory = _load(place, archive.root)
+    cached = _load(place, archive.root)
     known = {
-        name: memory[name]
+        name: cached[name]
         for name, stamp in images.items()
-        if name in memory and memory[name][0] == stamp
+        if name in cached and cached[name][0] == stamp
     }
     causes = {name: cause for name, (_, cause) in known.items() if cause}
     new = [name for name in images if name not in known]
     trouble = ""
     try:
-        for name, error in _try_all(archive, new):
+        for name, error in _check_all(archive, new):
             cause = "" if error is None else cause_of(error)
             if cause:
                 causes[name] = cause
-            if not _may_pass(error):
+            if not _is_temporary(error):
                 known[name] = images[name], cause
-    finally:  # what an interrupted start has seen need not be seen again
-        if known != memory:
+    finally:  # an interrupted check keeps its results so far
+        if known != cached:
             trouble = _save(place, archive.root, known)
     return Verdicts(causes, trouble)
 
@@ -71,20 +80,16 @@ def cause_of(error: Exception) -> str:
 
 
 def cache_file(root: str) -> pathlib.Path | None:
-    """Returns where the verdicts on `root` are remembered; None without a home."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(base):  # the standard says to ignore relative ones
-        base = os.path.expanduser("~/.cache")
-        if not os.path.isabs(base):
-            return None
+    """Returns the cache file for the data set `root`; None without a home directory."""
     digest = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:32]
-    return pathlib.Path(base) / "sagan_jax" / "folders" / f"{digest}.json"
+    folder = cache.directory("folders")
+    return folder / f"{digest}.json" if folder else None
 
 
-def _try_all(
+def _check_all(
     archive: Archive, names: list[str]
 ) -> Iterator[tuple[str, Exception | None]]:
-    def attempt(name: str) -> Exception | None:
+    def check(name: str) -> Exception | None:
         try:
             transforms.check(io.BytesIO(archive.read(name)))
         # Pillow's decoders raise nearly anything on damaged files.
@@ -104,19 +109,19 @@ def _try_all(
     ):
         for start in range(0, len(names), _PORTION):
             portion = names[start : start + _PORTION]
-            for name, error in zip(portion, pool.map(attempt, portion), strict=True):
+            for name, error in zip(portion, pool.map(check, portion), strict=True):
                 bar.update()
                 yield name, error
 
 
-def _may_pass(error: Exception | None) -> bool:
-    """Returns whether it is the system that failed, now, and not the file."""
+def _is_temporary(error: Exception | None) -> bool:
+    """Returns whether the system failed rather than the file."""
     system = isinstance(error, OSError) and error.errno is not None
     return system or isinstance(error, MemoryError)
 
 
-def _load(place: pathlib.Path | None, root: str) -> Memory:
-    """Returns what is remembered; nothing if it is missing, damaged or too old."""
+def _load(place: pathlib.Path | None, root: str) -> Results:
+    """Returns the cached results; empty if they are missing, damaged or outdated."""
     if place is None:
         return {}
     try:
@@ -131,25 +136,17 @@ def _load(place: pathlib.Path | None, root: str) -> Memory:
         return {}
 
 
-def _save(place: pathlib.Path | None, root: str, memory: Memory) -> str:
-    """Writes beside and renames; returns why that cannot be, or ''."""
+def _save(place: pathlib.Path | None, root: str, results: Results) -> str:
+    """Writes the cache file; returns why that failed, or ''."""
     if place is None:
         return "there is no home directory"
     content = {
         "root": os.path.realpath(root),
         "made_by": _MADE_BY,
-        "images": {name: (*stamp, cause) for name, (stamp, cause) in memory.items()},
+        "images": {name: (*stamp, cause) for name, (stamp, cause) in results.items()},
     }
-    beside = None
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        # A name of its own: several processes may be here at once.
-        handle, beside = tempfile.mkstemp(dir=place.parent, suffix=".tmp")
-        with open(handle, "w", encoding="ascii") as file:
-            json.dump(content, file, separators=(",", ":"))
-        os.replace(beside, place)
+        whole.write_text(place, json.dumps(content, separators=(",", ":")))
     except OSError as error:
-        with contextlib.suppress(OSError, TypeError):
-            os.unlink(beside)  # type: ignore[arg-type]
         return f"{str(place.parent)!r}: {error.strerror}"
     return ""

@@ -1,8 +1,9 @@
-"""What a source of images is: records by index, and what it says about itself."""
+"""The base class of image sources: records by index, and facts about them."""
 
+import abc
 import hashlib
-from collections.abc import Callable
-from typing import Protocol, TypedDict
+from collections import deque
+from typing import TypedDict
 
 import numpy as np
 
@@ -16,63 +17,80 @@ class Record(TypedDict):
     label: np.int32
 
 
-class Source(Protocol):
-    """A fixed number of records, each always the same; safe to read from threads.
+class ClassesMissingError(UserError):
+    """Images without classes; a caller that needs no labels can still read them."""
 
-    Without labels, `num_classes` is 0, `class_names` is empty and each label is 0. One
-    that has something to tell has a method `news`, as FolderSource has.
+
+class Source(abc.ABC):
+    """A fixed number of records that never change; safe to read from threads.
+
+    A subclass defines `__len__` and `read`, calls `super().__init__()`, and sets the
+    attributes whose defaults do not apply.
 
     Attributes:
-      num_classes: labels are below it.
-      class_names: by label.
-      can_crop: whether `place` makes a difference; images that are kept as squares
-        leave nothing to choose.
+      num_classes: number of classes; 0 without labels, when each label is 0.
+      class_names: name of each class, by label; empty without labels.
+      can_crop: whether `place` matters; stored squares leave no choice.
+      labels: label of each record, [N]; None if only reading a record tells.
+      identity: text that differs between any two sets of images; '' if unknown.
     """
 
-    num_classes: int
-    class_names: tuple[str, ...]
-    can_crop: bool
+    num_classes: int = 0
+    class_names: tuple[str, ...] = ()
+    can_crop: bool = False
+    labels: np.ndarray | None = None
+    identity: str = ""
 
+    def __init__(self) -> None:
+        self._messages: deque[str] = deque()
+
+    @abc.abstractmethod
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Record: ...
-
+    @abc.abstractmethod
     def read(self, index: int, place: float = 0.5) -> Record:
-        """Returns a record, its square at `place` in [0, 1) of the longer side."""
+        """Returns one record.
 
+        Args:
+          index: index of the record; negative ones count from the end.
+          place: position of the square along the image's longer side, in [0, 1); see
+            transforms.crop_square.
 
-def news(source: Source) -> list[str]:
-    """Returns the sentences that a source has for a person since the last call."""
-    tell: Callable[[], list[str]] = getattr(source, "news", list)
-    return tell()
+        Raises:
+          IndexError: an index out of range.
+          UserError: an image that cannot be read.
+        """
 
+    def __getitem__(self, index: int) -> Record:
+        """Returns one record with its central square; see `read`."""
+        return self.read(index)
 
-def replaced(source: Source) -> int:
-    """Returns how many images failed under way, so that others took their place."""
-    return getattr(source, "replaced", 0)
+    @property
+    def replaced(self) -> int:
+        """Number of images that failed after the start and were replaced by others."""
+        return 0
 
+    def messages(self) -> list[str]:
+        """Returns the messages for the user since the last call."""
+        # popleft is atomic: reading threads may append meanwhile.
+        return [self._messages.popleft() for _ in range(len(self._messages))]
 
-def labels(source: Source) -> np.ndarray | None:
-    """Returns the label of each record, [N], where a source knows them unread."""
-    return getattr(source, "labels", None)
-
-
-def digest(source: Source) -> str:
-    """Returns what tells a source's images from all others; '' if it does not say."""
-    # Names of classes need not be UTF-8.
-    identity = getattr(source, "identity", "").encode(errors="surrogateescape")
-    return hashlib.sha256(identity).hexdigest() if identity else ""
+    def digest(self) -> str:
+        """Returns the sha256 of `identity`; '' if it is unknown."""
+        # Class names may be file names that are not UTF-8.
+        identity = self.identity.encode(errors="surrogateescape")
+        return hashlib.sha256(identity).hexdigest() if identity else ""
 
 
 def check_labels(labels: np.ndarray, num_classes: int) -> None:
     """Raises UserError for a label that a model of `num_classes` does not have.
 
-    An index out of range is not an error in jax: a gather clamps it, silently.
+    jax does not raise for an index out of range: a gather clamps it silently.
     """
     bad = labels[(labels < 0) | (labels >= num_classes)]
     if num_classes and bad.size:
         raise UserError(
-            f"label={bad[0]} does not fit model.num_classes={num_classes}, whose "
-            f"labels are 0 to {num_classes - 1}; mend the labels of the data, or set "
-            "--config.model.num_classes to their number."
+            f"label={bad[0]} is out of range for model.num_classes={num_classes}, "
+            f"whose labels are 0 to {num_classes - 1}; correct the labels of the data, "
+            "or set --config.model.num_classes to their number."
         )

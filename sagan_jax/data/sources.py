@@ -1,4 +1,4 @@
-"""Where images come from: indexable sources of records, and the table of them.
+"""The table of image sources, and the one that a config asks for.
 
 A source knows nothing of epochs, batches or processes; pipeline.py does. To add one,
 write its class, its entry in `SOURCES`, and its name in `config.CHOICES`.
@@ -10,48 +10,86 @@ import numpy as np
 
 from sagan_jax.config import Config
 from sagan_jax.data import prepared
-from sagan_jax.data.array_record import ArrayRecordSource
-from sagan_jax.data.folder import FolderSource
-from sagan_jax.data.source import Source, check_labels
+from sagan_jax.data.array_record import ArrayRecordSource, TooSmallError
+from sagan_jax.data.folder import FolderSource, TooManyUnreadableError
+from sagan_jax.data.prepared import NotPreparedError
+from sagan_jax.data.source import ClassesMissingError, Source, check_labels
 from sagan_jax.data.synthetic import SyntheticSource
 from sagan_jax.data.tfds import TfdsSource
+from sagan_jax.data.tfds_catalogue import OtherFormatError, UnknownSplitError
 from sagan_jax.errors import UserError
 
 
 def make_source(config: Config) -> Source:
     """Returns the source that `config.data` names, as `config.model` needs it.
 
-    The first record is read, so that a source without one good record fails here.
+    The first record is read, so that a source without a readable record fails here.
 
     Raises:
-      UserError: nothing there, nothing readable, or classes that do not fit the model.
+      UserError: there are no images, none can be read, or the classes do not match the
+        model.
     """
-    source = SOURCES[config.data.source](config)
+    source = _open(config)
     wanted, found = config.model.num_classes, source.num_classes
     if found != wanted:
         names = ", ".join(source.class_names[:5]) + (", ..." if found > 5 else "")
-        holds = f"{found} classes ({names})" if found else "images without labels"
+        contents = f"{found} classes ({names})" if found else "images without labels"
+        field, value = _field(config)
         raise UserError(
-            f"model.num_classes={wanted}, but {_place(config)} holds {holds}; set "
-            f"--config.model.num_classes={found}."
+            f"model.num_classes={wanted}, but {field}={value!r} contains {contents}; "
+            f"set --config.model.num_classes={found}."
         )
     if config.data.random_crop and not source.can_crop:
-        prepared_so = config.data.source == "array_record"
+        is_prepared = config.data.source == "array_record"
         raise UserError(
-            "data.random_crop=True has nothing to choose: the images of this "
-            f"data.source={config.data.source!r} are squares already; "
-            + ("prepare them with --crop none, or " if prepared_so else "")
+            "data.random_crop=True has no effect: all images of "
+            f"data.source={config.data.source!r} are already square; "
+            + ("prepare them with --crop none, or " if is_prepared else "")
             + "set --config.data.random_crop=False."
         )
     check_labels(np.asarray(source[0]["label"]), wanted)
     return source
 
 
-def _place(config: Config) -> str:
-    """Returns the field that says which images are meant."""
+def _open(config: Config) -> Source:
+    """Returns the source; its errors name the fields and flags of the config."""
+    try:
+        return SOURCES[config.data.source](config)
+    except UnknownSplitError as error:
+        error.add_field("data.split", config.data.split)
+        raise
+    except UserError as error:
+        if config.data.source != "synthetic":  # whose options are named in its errors
+            error.add_field(*_field(config))
+            if remedy := _remedy(error):
+                error.add_remedy(remedy)
+        raise
+
+
+def _remedy(error: UserError) -> str:
+    """Returns the flag that is another remedy for an error of a source, or ''."""
+    match error:
+        case ClassesMissingError():
+            return ", or set --config.model.num_classes=0 to train without labels"
+        case TooManyUnreadableError() if error.unreadable < error.total:
+            flag = f"--config.data.max_unreadable={error.unreadable}"
+            return f", or set {flag} to leave unreadable images out"
+        case TooSmallError():
+            return f", or set --config.model.{error.argument}={error.limit}"
+        case NotPreparedError():
+            return (
+                "; if it is a folder or .zip of images, set --config.data.source=folder"
+            )
+        case OtherFormatError():
+            return f", then set --config.data.path={error.directory}"
+    return ""
+
+
+def _field(config: Config) -> tuple[str, str]:
+    """Returns the name and the value of the field that names the images."""
     if config.data.source == "tfds":
-        return f"data.dataset={config.data.dataset!r}"
-    return f"data.path={config.data.path!r}"
+        return "data.dataset", config.data.dataset
+    return "data.path", config.data.path
 
 
 def _array_record(config: Config) -> Source:
@@ -66,7 +104,7 @@ def _array_record(config: Config) -> Source:
 def _folder(config: Config) -> Source:
     if prepared.is_prepared(config.data.path):
         raise UserError(
-            f"data.path={config.data.path!r} holds prepared images; set "
+            f"{config.data.path!r} contains prepared images; set "
             "--config.data.source=array_record."
         )
     return FolderSource(

@@ -1,4 +1,4 @@
-"""A first look at a folder or zip of images: how many, of what classes, how large."""
+"""A quick survey of a folder or zip of images: number, classes and size."""
 
 import io
 import statistics
@@ -8,41 +8,43 @@ from sagan_jax.data import archive as archives
 from sagan_jax.data import folder, prepared, readable, transforms
 from sagan_jax.errors import UserError
 
-MOST_LOOKED_AT = 64
-"""Headers that are read; the same ones each time."""
+SAMPLE_SIZE = 64
+"""Maximum number of image headers that are read; the same ones each time."""
 
 
 class Survey(NamedTuple):
-    """What a look at the images shows.
+    """Facts about a set of images.
 
     Attributes:
-      images: how many files there are, readable or not.
-      class_names: of the sub-folders, sorted; () where they make no classes.
-      loose: an image beside the sub-folders, which is why they make none, or ''.
+      images: number of image files, readable or not.
+      class_names: sorted names of the class folders; () if there are no classes.
+      loose: name of an image next to the sub-folders, which therefore are not classes;
+        '' if there is none.
       side: median of the images' shorter sides, in pixels.
-      looked_at: how many images the median is of.
+      sampled: number of images that the median is taken over.
     """
 
     images: int
     class_names: tuple[str, ...]
     loose: str
     side: int
-    looked_at: int
+    sampled: int
 
 
 def survey(path: str) -> Survey:
-    """Returns what lies in `path`, from the names and a sample of headers.
+    """Returns facts about the images in `path`, from file names and some headers.
 
-    Sub-folders are classes if there are two or more and no image lies beside them, in
-    the places where FolderSource looks for them.
+    Sub-folders are classes if there are two or more and no image lies next to them.
+    They are looked for where FolderSource looks for them.
 
     Raises:
-      UserError: no directory and no zip, no images, or none of the sample is one.
+      UserError: `path` is neither a directory nor a .zip, contains no images, or none
+        of the sampled images can be read.
     """
     if prepared.is_prepared(path):
         raise UserError(
-            f"data.path={path!r} holds prepared images, and this looks at the images "
-            "themselves; give their folder, or take another experiment with "
+            f"{path!r} contains prepared images, but the original ones are needed; "
+            "pass their folder, or use another experiment with "
             "--config.data.source=array_record."
         )
     archive = archives.open_archive(path)
@@ -57,13 +59,13 @@ def survey(path: str) -> Survey:
         class_names=tuple(name.removeprefix(base) for name in classes),
         loose=loose[0] if loose and folders else "",
         side=int(statistics.median(sides)),
-        looked_at=len(sides),
+        sampled=len(sides),
     )
 
 
 def _sides(path: str, archive: archives.Archive, names: list[str]) -> list[int]:
     """Returns the shorter sides of images spread evenly over `names`."""
-    count = min(len(names), MOST_LOOKED_AT)
+    count = min(len(names), SAMPLE_SIZE)
     sides, first = [], ""
     for i in range(count):
         name = names[i * len(names) // count]
@@ -73,7 +75,7 @@ def _sides(path: str, archive: archives.Archive, names: list[str]) -> list[int]:
             first = first or f"{name!r} ({readable.cause_of(error)})"
     if not sides:
         raise UserError(
-            f"data.path={path!r}: none of {count} images looked at can be read, such "
-            f"as {first}; replace them."
+            f"{path!r}: none of {count} sampled images can be read, for example "
+            f"{first}; replace them."
         )
     return sides

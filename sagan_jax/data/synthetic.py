@@ -3,17 +3,15 @@
 import numpy as np
 
 from sagan_jax.data import far_pairs
-from sagan_jax.data.source import Record
+from sagan_jax.data.source import Record, Source
 
 
-class SyntheticSource:
+class SyntheticSource(Source):
     """Far pairs, rendered into memory once: num_images * resolution^2 * 3 bytes.
 
-    Image i depends on (seed, i) alone. Without labels (num_classes=0) the images are
-    those of four classes.
+    Image i depends on (seed, i) alone. Without labels (num_classes=0) the images show
+    four classes.
     """
-
-    can_crop = False
 
     def __init__(
         self,
@@ -25,7 +23,8 @@ class SyntheticSource:
         difficulty: str = "full",
         seed: int = 1,
     ) -> None:
-        self._images, self.labels = far_pairs.render_many(
+        super().__init__()
+        self._images, labels = far_pairs.render_many(
             seed,
             np.arange(num_images),
             resolution=resolution,
@@ -34,8 +33,8 @@ class SyntheticSource:
             difficulty=difficulty,
         )
         self._images.flags.writeable = False  # records are views of it
-        if num_classes == 0:
-            self.labels = np.zeros_like(self.labels)
+        self._labels = labels if num_classes else np.zeros_like(labels)
+        self.labels = self._labels
         self.num_classes = num_classes
         self.identity = (
             f"far pairs {num_images} {num_classes} {distance} {difficulty} {seed}"
@@ -45,9 +44,6 @@ class SyntheticSource:
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, index: int) -> Record:
-        return {"image": self._images[index], "label": self.labels[index]}
-
     def read(self, index: int, place: float = 0.5) -> Record:
-        """Returns a record; there is only one square in it."""
-        return self[index]
+        """Returns one record; `place` has no effect, since images are squares."""
+        return {"image": self._images[index], "label": self._labels[index]}

@@ -1,56 +1,48 @@
 """The tfds source: data sets of tensorflow-datasets, read without TensorFlow."""
 
 import io
-from collections import deque
 from typing import Any
 
 import numpy as np
 
-from sagan_jax.data import class_counts, forks, tfds_catalogue, transforms
-from sagan_jax.data.source import Record
-from sagan_jax.data.tfds_catalogue import Words
+from sagan_jax.data import class_counts, prepared, tfds_catalogue, transforms
+from sagan_jax.data.source import ClassesMissingError, Record, Source
 from sagan_jax.errors import UserError
 
 
 class Pictures:
-    """The image files of a split, and their labels.
+    """The encoded images of a split, and their labels.
 
     Attributes:
-      class_names: by label; empty without labels.
-      full_name: of the data set, with its version.
+      class_names: name of each class, by label; empty without labels.
+      full_name: name of the data set, with its version.
     """
 
-    def __init__(
-        self,
-        dataset: str,
-        split: str = "train",
-        path: str = "",
-        say: Words = tfds_catalogue.WORDS,
-    ) -> None:
-        """Opens it.
+    def __init__(self, dataset: str, split: str = "train", path: str = "") -> None:
+        """Opens the data set.
 
         Args:
-          dataset: its name as tensorflow-datasets takes it: NAME, NAME/CONFIG,
-            NAME:VERSION.
-          split: of it, such as train or train[:50%].
-          path: the directory of all data sets; '' is that of tensorflow-datasets.
-          say: how a person named them.
+          dataset: name in tensorflow-datasets: NAME, NAME/CONFIG or NAME:VERSION.
+          split: name or part of a split, such as train or train[:50%].
+          path: directory of all data sets; '' is the default of tensorflow-datasets.
 
         Raises:
-          UserError: not known, not prepared, or without the split or images.
+          UserError: the data set is unknown, not prepared, or has no images.
+          UnknownSplitError: the data set has no such split.
         """
-        self._arguments = (dataset, split, path, say)
-        builder = tfds_catalogue.open_builder(dataset, path, say)
-        self._records = tfds_catalogue.open_records(builder, split, say)
+        self._arguments = (dataset, split, path)
+        builder = tfds_catalogue.open_builder(dataset, path)
+        self._records = tfds_catalogue.open_records(builder, split)
         features = builder.info.features
-        self._image = tfds_catalogue.image_feature(builder, say)
+        self._image = tfds_catalogue.image_feature(builder)
         self._label = tfds_catalogue.label_feature(builder)
         self.class_names = tuple(features[self._label].names if self._label else ())
         self.full_name: str = builder.info.full_name
-        # Of a record with forty attributes only these two are taken apart.
+        # A record can have forty features; only these two are parsed.
         wanted = [name for name in (self._image, self._label) if name]
         self._parser = type(features)({name: features[name] for name in wanted})
-        # Our own decoder: theirs depends on whether OpenCV is installed.
+        # Images are decoded here: the result of theirs depends on whether OpenCV is
+        # installed.
         self._decoders = {self._image: tfds_catalogue.tfds().decode.SkipDecoding()}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -60,22 +52,22 @@ class Pictures:
         return len(self._records)
 
     def read(self, index: int) -> tuple[bytes, int]:
-        """Returns an image file and its label, 0 without labels.
+        """Returns an encoded image and its label, 0 without labels.
 
-        A file that is damaged raises RuntimeError, IndexError and more.
+        Damaged files raise RuntimeError, IndexError and more.
         """
-        forks.check()
+        prepared.check_fork()
         record = self._records[range(len(self))[index]]
         example = self._parser.deserialize_example_np(record, decoders=self._decoders)
         return example[self._image], int(example[self._label]) if self._label else 0
 
     def name(self, index: int) -> str:
-        """Returns what a person calls an image."""
+        """Returns the name of an image, for messages."""
         return f"record {index}"
 
 
-class TfdsSource:
-    """A split of a data set of tensorflow-datasets, decoded and fitted when read.
+class TfdsSource(Source):
+    """A split of a data set of tensorflow-datasets, decoded and cropped when read.
 
     Records keep the order in which they were prepared.
     """
@@ -92,52 +84,50 @@ class TfdsSource:
         channels: int = 3,
         labelled: bool = True,
     ) -> None:
-        """Opens it.
+        """Opens the data set.
 
         Args:
-          dataset: as Pictures takes it, and so are split and path.
-          split: of the data set.
-          path: the directory of all data sets.
-          resolution: of the records.
-          channels: of the records, 1 to 4.
-          labelled: whether there must be labels.
+          dataset: name in tensorflow-datasets; see Pictures.
+          split: name or part of a split.
+          path: directory of all data sets.
+          resolution: side of the records in pixels.
+          channels: channels of the records, 1 to 4.
+          labelled: whether labels are required; otherwise each label is 0.
 
         Raises:
-          UserError: see Pictures; or no labels.
+          UserError: see Pictures.
+          ClassesMissingError: `labelled`, and the data set has no labels.
         """
+        super().__init__()
         self._pictures = Pictures(dataset, split, path)
         if labelled and not self._pictures.class_names:
-            raise UserError(
-                f"data.dataset={dataset!r} has no labels; set "
-                "--config.model.num_classes=0 to train without."
+            raise ClassesMissingError(
+                f"{dataset!r} has no labels; choose a labelled data set."
             )
         self._resolution, self._channels = resolution, channels
         self.class_names = self._pictures.class_names if labelled else ()
         self.num_classes = len(self.class_names)
-        what = class_counts.plural(len(self), "image")
+        contents = class_counts.plural(len(self), "image")
         if labelled:
-            what += f" of {class_counts.plural(self.num_classes, 'class', 'classes')}"
+            classes = class_counts.plural(self.num_classes, "class", "classes")
+            contents += f" of {classes}"
         name = self._pictures.full_name
         self.identity = f"{name} {split} {self.num_classes}"
-        self._news = deque([f"data.dataset={name!r}, split {split!r}, holds {what}."])
+        self._messages.append(f"split {split!r} of {name!r} contains {contents}.")
 
     def __len__(self) -> int:
         return len(self._pictures)
-
-    def __getitem__(self, index: int) -> Record:
-        """Returns one record, its central square; see `read`."""
-        return self.read(index)
 
     def read(self, index: int, place: float = 0.5) -> Record:
         """Returns one record.
 
         Args:
-          index: of the record.
-          place: of the square along the image's longer side; see
+          index: index of the record.
+          place: position of the square along the image's longer side; see
             transforms.crop_square.
 
         Raises:
-          UserError: a record that is damaged, or no image that can be decoded.
+          UserError: a record is damaged, or its image cannot be decoded.
         """
         index = range(len(self))[index]
         try:
@@ -147,14 +137,10 @@ class TfdsSource:
             raise
         except Exception as error:  # as in readable.py
             raise UserError(
-                f"data.dataset={self._pictures.full_name!r}: record {index} cannot be "
-                f"read as an image ({tfds_catalogue.words(error)}); prepare the data "
-                "set again, or leave such images out by python -m "
+                f"record {index} of {self._pictures.full_name!r} cannot be read as an "
+                f"image ({tfds_catalogue.one_line(error)}); prepare the data set "
+                "again, or leave such images out with python -m "
                 "sagan_jax.data.prepare --max_unreadable N."
             ) from error
         image = transforms.fit(image, self._resolution, self._channels, place)
         return {"image": image, "label": np.int32(label if self.num_classes else 0)}
-
-    def news(self) -> list[str]:
-        """Returns what a person should hear that was not returned before."""
-        return [self._news.popleft() for _ in range(len(self._news))]

@@ -1,87 +1,91 @@
-"""Finding a prepared data set of tensorflow-datasets, and saying how to prepare it."""
+"""Finds prepared data sets of tensorflow-datasets; errors say how to prepare one."""
 
 import contextlib
 import difflib
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from sagan_jax.errors import UserError
 
-
-class Words(NamedTuple):
-    """How a person named a data set, for sentences."""
-
-    dataset: str = "data.dataset={!r}"
-    split: str = "data.split={!r}"
-    path: str = "--config.data.path={}"
+_POPULAR = ("celeb_a", "cifar10", "imagenet2012", "lsun", "mnist")
+"""Examples for a name that resembles none of the known ones."""
 
 
-WORDS = Words()
-
-_OFTEN = ("celeb_a", "cifar10", "imagenet2012", "lsun", "mnist")
-"""Named to somebody who has no idea which there are."""
+class UnknownSplitError(UserError):
+    """The data set has no such split."""
 
 
-def open_builder(dataset: str, path: str = "", say: Words = WORDS) -> Any:
+class OtherFormatError(UserError):
+    """The data set is prepared in a format without random access.
+
+    Attributes:
+      directory: directory for a second copy of the data set, as array_record.
+    """
+
+    def __init__(self, message: str, directory: str) -> None:
+        super().__init__(message)
+        self.directory = directory
+
+
+def open_builder(dataset: str, path: str = "") -> Any:
     """Returns the builder of a data set that is prepared as array_record.
 
     Args:
       dataset: NAME, NAME/CONFIG, NAME:VERSION or NAME/CONFIG:VERSION.
-      path: the directory of all data sets; '' is that of tensorflow-datasets.
-      say: how a person named them.
+      path: directory of all data sets; '' is the default of tensorflow-datasets.
 
     Raises:
-      UserError: not known, not prepared, or in another file format.
+      UserError: the data set is unknown or not prepared.
+      OtherFormatError: the data set is prepared in another file format.
     """
-    called = say.dataset.format(dataset)
     with _quiet():
-        builder = _builder(dataset, path, called)
+        builder = _builder(dataset, path)
         if not builder.is_prepared():
-            raise UserError(_not_prepared(dataset, path, builder, called))
+            raise UserError(_not_prepared(dataset, path, builder))
         if builder.info.file_format.value != "array_record":
-            raise UserError(_not_array_record(dataset, builder, called, say.path))
+            raise _other_format(dataset, builder)
     return builder
 
 
-def open_records(builder: Any, split: str, say: Words = WORDS) -> Any:
-    """Returns the split's serialised examples, to be read by index.
+def open_records(builder: Any, split: str) -> Any:
+    """Returns the serialised examples of a split, which can be read by index.
 
     Raises:
-      UserError: no such split, or none in it.
+      UnknownSplitError: there is no such split, or it is empty.
     """
     method = tfds().decode.DeserializeMethod.RAW_BYTES
     try:
         with _quiet():
             return builder.as_data_source(split=split, deserialize_method=method)
     except Exception as error:  # of several kinds, all about the split
-        raise UserError(
-            f"{say.split.format(split)} cannot be taken of {builder.info.full_name} "
-            f"({words(error)}); choose among {', '.join(builder.info.splits)}, or "
-            "a part such as train[:50%]."
+        raise UnknownSplitError(
+            f"{split!r} is not a split of {builder.info.full_name} "
+            f"({one_line(error)}); choose {', '.join(builder.info.splits)}, or a part "
+            "such as train[:50%]."
         ) from None
 
 
-def image_feature(builder: Any, say: Words = WORDS) -> str:
-    """Returns the name of the images: 'image', or else the first by name.
+def image_feature(builder: Any) -> str:
+    """Returns the name of the image feature: 'image', or the first one by name.
 
     Raises:
-      UserError: there are none.
+      UserError: no feature is an image.
     """
     features = builder.info.features
     kind = tfds().features.Image
     found = [name for name in sorted(features) if type(features[name]) is kind]
     if not found:
         raise UserError(
-            f"{say.dataset.format(builder.info.full_name)} holds no images, but "
-            f"{', '.join(sorted(features))}; choose another."
+            f"{builder.info.full_name!r} contains no images, only "
+            f"{', '.join(sorted(features))}; choose another data set."
         )
     return "image" if "image" in found else found[0]
 
 
 def label_feature(builder: Any) -> str:
-    """Returns the name of the classes: 'label', or else the first by name, or ''."""
+    """Returns the name of the class feature: 'label', or the first by name, or ''."""
     features = builder.info.features
     kind = tfds().features.ClassLabel
     found = [name for name in sorted(features) if isinstance(features[name], kind)]
@@ -89,21 +93,21 @@ def label_feature(builder: Any) -> str:
 
 
 def tfds() -> Any:
-    """Returns tensorflow_datasets: half a second that no other source should cost."""
+    """Returns tensorflow_datasets, whose import takes half a second."""
     import tensorflow_datasets
 
     return tensorflow_datasets
 
 
-def words(error: Exception) -> str:
-    """Returns an error's text on one line, cut short."""
+def one_line(error: Exception) -> str:
+    """Returns the message of an error on one line, shortened to 200 characters."""
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return text if len(text) < 200 else text[:200] + " ..."
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps back the warnings that would come before our one sentence."""
+    """Hides the warnings of tensorflow-datasets; our error replaces them."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -113,23 +117,24 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _builder(dataset: str, path: str, called: str) -> Any:
+def _builder(dataset: str, path: str) -> Any:
     directory = {"data_dir": os.path.expanduser(path)} if path else {}
     try:
         return tfds().builder(dataset, **directory)
     except tfds().core.DatasetNotFoundError:
         known = tfds().list_builders(with_community_datasets=False)
-        raise _unknown(called, dataset, "name", known) from None
+        name = dataset.split("/")[0].split(":")[0]
+        raise _unknown(name, "a data set of tensorflow-datasets", known) from None
     # An assertion for a version, ValueError for a config, and more for odd names.
     except Exception as error:
         name, _, config = dataset.partition("/")
         config = config.split(":")[0]
         configs = _configs(name)
         if config and configs and config not in configs:
-            raise _unknown(called, config, f"config of {name}", configs) from None
+            raise _unknown(config, f"a config of {name}", configs) from None
         raise UserError(
-            f"{called} cannot be opened ({words(error)}); write NAME, "
-            "NAME/CONFIG or NAME:VERSION as tensorflow-datasets lists them."
+            f"{dataset!r} cannot be opened ({one_line(error)}); write NAME, "
+            "NAME/CONFIG or NAME:VERSION as listed by tensorflow-datasets."
         ) from None
 
 
@@ -139,43 +144,40 @@ def _configs(name: str) -> list[str]:
     return []
 
 
-def _unknown(called: str, word: str, what: str, known: Sequence[str]) -> UserError:
-    word = word.split("/")[0].split(":")[0]
-    close = difflib.get_close_matches(word, known, n=4, cutoff=0.6)
+def _unknown(name: str, kind: str, known: Sequence[str]) -> UserError:
+    close = difflib.get_close_matches(name, known, n=4, cutoff=0.6)
     if close:
         remedy = f"did you mean {' or '.join(close)}?"
     elif len(known) <= 30:
-        remedy = f"choose among {', '.join(known)}."
+        remedy = f"choose {', '.join(known)}."
     else:
-        remedy = f"choose among its {len(known)}, such as {', '.join(_OFTEN)}."
-    return UserError(
-        f"{called}: {word!r} is no {what} that tensorflow-datasets knows; {remedy}"
-    )
+        remedy = f"choose one of its {len(known)}, such as {', '.join(_POPULAR)}."
+    return UserError(f"{name!r} is not {kind}; {remedy}")
 
 
-def _not_prepared(dataset: str, path: str, builder: Any, called: str) -> str:
+def _not_prepared(dataset: str, path: str, builder: Any) -> str:
     root = _root(builder)
-    by_hand = getattr(builder, "MANUAL_DOWNLOAD_INSTRUCTIONS", None)
+    manual = getattr(builder, "MANUAL_DOWNLOAD_INSTRUCTIONS", None)
     first = ""
-    if by_hand:
+    if manual:
         first = (
             f"put its files into {os.path.join(root, 'downloads', 'manual')!r} "
-            f"({' '.join(by_hand.split()).rstrip('.')}), then "
+            f"({' '.join(manual.split()).rstrip('.')}), then "
         )
     command = _command(dataset, f", data_dir={root!r}" if path else "")
-    return f"{called} is not prepared in {root!r}; {first}prepare it by: {command}"
+    return f"{dataset!r} is not prepared in {root!r}; {first}prepare it with: {command}"
 
 
-def _not_array_record(dataset: str, builder: Any, called: str, field: str) -> str:
+def _other_format(dataset: str, builder: Any) -> OtherFormatError:
     # One directory cannot hold two file formats; the downloads can be shared.
     root = _root(builder)
-    elsewhere = os.path.join(root, "array_record")
+    directory = os.path.join(root, "array_record")
     downloads = f"download_dir={os.path.join(root, 'downloads')!r}"
-    return (
-        f"{called} is prepared in {root!r}, but as "
-        f"{builder.info.file_format.value}, and only array_record can be read in any "
-        f"order; give {field.format(elsewhere)} after preparing it there by: "
-        f"{_command(dataset, f', data_dir={elsewhere!r}', downloads)}"
+    return OtherFormatError(
+        f"{dataset!r} is prepared in {root!r} as {builder.info.file_format.value}, but "
+        f"only array_record supports random access; prepare it in {directory!r} with: "
+        f"{_command(dataset, f', data_dir={directory!r}', downloads)}",
+        directory,
     )
 
 

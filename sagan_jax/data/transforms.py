@@ -1,7 +1,7 @@
-"""From an encoded file to a square uint8 image: plain functions, one step each.
+"""Functions from an encoded file to a square uint8 image, one for each step.
 
 Images are uint8 [H, W, C] with C channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
-Where there is nothing to do, a function returns the very array it was given.
+A function with nothing to do returns its argument itself, not a copy.
 """
 
 import contextlib
@@ -12,44 +12,46 @@ import numpy as np
 from PIL import Image, ImageOps
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-"""Pillow's name for each number of channels."""
+"""Pillow's mode for each number of channels."""
 
 MAX_PIXELS = 89_478_485
-"""Of a file that is decoded; where Pillow begins to warn of decompression bombs."""
+"""Maximum size of a decoded image: Pillow's threshold for decompression bombs."""
 
 
 def decode(file: BinaryIO | str) -> np.ndarray:
-    """Returns the first frame of an image file, uint8 [H, W, C], the right way up.
+    """Returns the first frame of an image file, uint8 [H, W, C], upright.
 
-    EXIF orientation is applied, a palette resolved, 16-bit grey scaled to 8 bits; C is
-    what the file holds. Pillow's own exceptions pass through.
+    The EXIF orientation is applied, a palette is resolved, and 16-bit grey is scaled to
+    8 bits. C is the number of channels in the file. Pillow's own exceptions are not
+    caught.
 
     Raises:
-      ValueError: pixels that have no fixed range, such as 32-bit floats, or more than
-        `MAX_PIXELS` by the header, which is all that is read then.
+      ValueError: the pixels have no fixed range, such as 32-bit floats, or the header
+        declares more than `MAX_PIXELS`; the pixels are not decoded then.
     """
     with _opened(file) as image:
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I;16"):
-            # Pillow clips instead of scaling in some of its conversions.
+            # Some of Pillow's conversions clip instead of scaling.
             pixels = (np.asarray(image).astype(np.uint32) + 128) // 257
             return pixels.astype(np.uint8)[..., None]
         return _to_array(_as_mode(image, _natural_mode(image)))
 
 
 def size(file: BinaryIO | str) -> tuple[int, int]:
-    """Returns (width, height) as the header declares them; raises as `decode` does.
+    """Returns (width, height) from the header, before the EXIF orientation is applied.
 
-    Before a camera's turning, which may exchange the two.
+    Raises the exceptions of `decode`.
     """
     with _opened(file) as image:
         return image.size
 
 
 def check(file: BinaryIO) -> None:
-    """Raises what `decode` would raise, and for a checksum that it passes over.
+    """Raises the exceptions of `decode`, and for a wrong checksum that it ignores.
 
-    Faster on a JPEG: all of the file is read, but only an eighth of each side is made.
+    It is faster than `decode` on a JPEG: the whole file is read, but decoded at an
+    eighth of its size.
     """
     with _opened(file) as image:
         image.draft(image.mode, (1, 1))
@@ -59,12 +61,12 @@ def check(file: BinaryIO) -> None:
     if of_png:
         file.seek(0)
         with Image.open(file) as image:
-            image.verify()  # the checksums; leaves an image that cannot be decoded
+            image.verify()  # checksums; the image cannot be decoded afterwards
 
 
 @contextlib.contextmanager
 def _opened(file: BinaryIO | str) -> Iterator[Image.Image]:
-    """Yields the image once its header is read and found to be sensible."""
+    """Yields the image once its header has been read and checked."""
     too_many = f"its header declares more than {MAX_PIXELS} pixels"
     try:
         image = Image.open(file)
@@ -83,18 +85,18 @@ def fit(
 ) -> np.ndarray:
     """Returns the image as uint8 [resolution, resolution, channels].
 
-    Crops to a square, converts, then resizes: an image that has this shape already is
-    returned untouched, bit for bit. `place` is that of `crop_square`.
+    The image is cropped to a square, converted, then resized. An image that already has
+    this shape is returned unchanged, bit for bit. For `place`, see `crop_square`.
     """
     return resize(to_channels(crop_square(image, place), channels), resolution)
 
 
 def fit_shorter(image: np.ndarray, resolution: int, channels: int) -> np.ndarray:
-    """Returns the image with a shorter side of `resolution` pixels, none of it cut off.
+    """Returns the image with a shorter side of `resolution` pixels, uncropped.
 
-    But for what is more than four times as long as the rest: its middle is kept. Then
-    `fit` at that resolution only has to choose a square. An image that has this size
-    already is returned untouched.
+    Only an image more than four times as long as wide is cropped, to its middle. `fit`
+    at the same resolution then only chooses a square. An image that already has this
+    size is returned unchanged.
     """
     side = min(image.shape[:2])
     height, width = (min(length, 4 * side) for length in image.shape[:2])
@@ -102,7 +104,7 @@ def fit_shorter(image: np.ndarray, resolution: int, channels: int) -> np.ndarray
     image = to_channels(image[top : top + height, left : left + width], channels)
     if side == resolution:
         return image
-    # Halves up, in whole numbers: the same everywhere.
+    # Rounds half up, in integers: the same result on every machine.
     size = tuple((2 * n * resolution + side) // (2 * side) for n in (width, height))
     return _to_array(_to_pillow(image).resize(size, Image.Resampling.BILINEAR))
 
@@ -110,10 +112,10 @@ def fit_shorter(image: np.ndarray, resolution: int, channels: int) -> np.ndarray
 def crop_square(image: np.ndarray, place: float = 0.5) -> np.ndarray:
     """Returns a square of side min(H, W), at `place` in [0, 1) along the longer side.
 
-    Equal parts of that interval give each of the squares there are. In the centre, an
-    odd rest puts the extra row or column before the square, as
-    `openai/improved-gan:imagenet/convert_imagenet_to_records.py` did under Python 2,
-    whose `round` takes halves up.
+    Each possible square takes an equal part of that interval. In the centre, an odd
+    remainder puts the extra row or column before the square, as in
+    `openai/improved-gan:imagenet/convert_imagenet_to_records.py` under Python 2, whose
+    `round` rounds half up.
     """
     height, width = image.shape[:2]
     if height == width:
@@ -126,8 +128,8 @@ def crop_square(image: np.ndarray, place: float = 0.5) -> np.ndarray:
 def resize(image: np.ndarray, resolution: int) -> np.ndarray:
     """Returns the image at [resolution, resolution, C], antialiased.
 
-    Pillow's bilinear filter, the official release's choice: its triangle grows with
-    the factor when shrinking. Colours are weighted by alpha where there is one.
+    This is Pillow's bilinear filter, as in the official release: its triangle widens
+    with the factor when shrinking. With alpha, colours are weighted by it.
     """
     if image.shape[:2] == (resolution, resolution):
         return image
@@ -138,9 +140,9 @@ def resize(image: np.ndarray, resolution: int) -> np.ndarray:
 def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
     """Returns the image with 1 to 4 channels: uint8 [H, W, channels].
 
-    Grey is repeated; colour becomes ITU-R 601 luma. Alpha that is not asked for is
-    blended over white, which is what viewers show; dropping it would bring out
-    whatever an editor left below the transparent parts.
+    Grey is repeated; colour becomes ITU-R 601 luma. Unwanted alpha is blended over
+    white, as image viewers do; dropping it would reveal the colours that an editor left
+    in the transparent parts.
     """
     have = image.shape[-1]
     if have == channels:
@@ -168,7 +170,7 @@ def _as_mode(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _to_pillow(image: np.ndarray) -> Image.Image:
-    # A view such as a crop is copied by Pillow; one channel must come without its axis.
+    # Pillow copies views such as crops, and takes one channel without its axis only.
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 

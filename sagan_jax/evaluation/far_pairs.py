@@ -1,5 +1,6 @@
 """Scores of synthetic far pairs, which need no network and no weights."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,23 @@ def score_far_pairs(
     count: int,
     seed: int,
     truncation: float = 0.0,
+    check: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Returns agreement and class correctness of `count` images of balanced classes.
 
-    No classifier and no weights are needed: see metrics.agreement. 'class_correctness'
-    is left out where the generator is unconditional.
+    This needs no classifier and no weights; see metrics.agreement.
+
+    Args:
+      config: the run's config.
+      generator: the module.
+      variables: the generator's variables.
+      count: number of generated images.
+      seed: seed of the latents.
+      truncation: bound on |z|; see `sampling.latents`.
+      check: called before each batch; it may raise to stop the scoring.
+
+    Returns:
+      Scores by name; without 'class_correctness' if the generator is unconditional.
     """
     labels = sampling.balanced_labels(count, generator.num_classes)
     batches = sampling.sample(
@@ -34,7 +47,8 @@ def score_far_pairs(
         batch_size=config.evaluation.batch_size,
         truncation=truncation,
     )
-    images = np.concatenate(list(batches)).astype(np.float32) / 255.0
+    images = np.concatenate(list(sampling.checked(batches, check)))
+    images = images.astype(np.float32) / 255.0
     scores = agreement.score(
         images,
         labels,

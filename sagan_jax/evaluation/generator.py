@@ -1,57 +1,66 @@
-"""The evaluated generator of a run, and its scores."""
+"""The generator that is sampled and scored: which parameters, which statistics."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 
-from sagan_jax import config as config_lib
 from sagan_jax.config import Config
 from sagan_jax.evaluation import sampling
 from sagan_jax.networks import Generator
 from sagan_jax.training import state as state_lib
 from sagan_jax.training.state import GanState, Tree
-from sagan_jax.workdir import checkpoint, run_config
+from sagan_jax.workdir.run import Run
 
 
 def evaluated_variables(
     config: Config, generator: Generator, live: dict[str, Tree], ema: Tree
 ) -> dict[str, Tree]:
-    """Returns the variables that are sampled and scored, as config.evaluation says.
+    """Returns the variables to sample and score with, as config.evaluation asks.
 
     Args:
-      config: of the run.
+      config: the run's config.
       generator: the module.
       live: the live collections.
-      ema: averaged params, {} where the run keeps none.
+      ema: the averaged parameters, {} if the run keeps none.
     """
     average = ema if config.evaluation.ema else {}
     variables = state_lib.generator_variables(generator, live, average)
     return _with_statistics(config, generator, variables)
 
 
+def of_state(config: Config, generator: Generator, state: GanState) -> dict[str, Tree]:
+    """Returns the variables to sample and score a running state with.
+
+    They lie on one device of this process, because only one process draws pictures.
+    """
+    live, ema = jax.tree.map(
+        lambda x: x.addressable_data(0), (state.generator.variables, state.ema)
+    )
+    return evaluated_variables(config, generator, live, ema)
+
+
 def load(
-    workdir: Path, step: int | None, changes: Mapping[str, Any] | None = None
+    run: Run, step: int | None = None, changes: Mapping[str, Any] | None = None
 ) -> tuple[Generator, dict[str, Tree], Config, int]:
-    """Returns generator, evaluated variables, the run's config, and the step.
+    """Returns generator, evaluated variables, the config in use, and the step.
 
     Args:
-      workdir: of the run.
-      step: None: the newest that is whole.
-      changes: fields of config.evaluation, by name, that differ from the run's own.
+      run: the run.
+      step: the step of a checkpoint; None: the newest that is not damaged.
+      changes: fields of config.evaluation that override the run's own.
 
     Raises:
-      UserError: no run, or no such checkpoint, or a damaged one; a field out of range.
+      UserError: no such checkpoint, or a damaged one; a field out of range.
     """
-    run = run_config.read(workdir)
-    for name, value in (changes or {}).items():
-        setattr(run.evaluation, name, value)
-    config_lib.validate(run, with_data=False)
-    generator, variables, _, step = checkpoint.load_with_step(
-        workdir, step, run.evaluation.ema
+    run = run.with_evaluation(changes or {})
+    generator, variables, step = run.load_generator(step)
+    return (
+        generator,
+        _with_statistics(run.config, generator, variables),
+        run.config,
+        step,
     )
-    return generator, _with_statistics(run, generator, variables), run, step
 
 
 def _with_statistics(
@@ -68,12 +77,3 @@ def _with_statistics(
         batch_size=evaluation.standing_batch_size,
         truncation=evaluation.truncation,
     )
-
-
-def evaluated(config: Config, generator: Generator, state: GanState) -> dict[str, Any]:
-    """Returns the variables that a run's pictures and scores are made with."""
-    # One device's copy: pictures are the business of one process alone.
-    live, ema = jax.tree.map(
-        lambda x: x.addressable_data(0), (state.generator.variables, state.ema)
-    )
-    return evaluated_variables(config, generator, live, ema)

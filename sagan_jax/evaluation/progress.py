@@ -1,44 +1,51 @@
-"""Scores of a run under way: evaluations.jsonl, and the best step so far.
+"""Scores of a run while it trains: evaluations.jsonl, and the best step so far.
 
-They are of fewer images than a result, and they choose: a number that was chosen for
-being small is smaller than it should be. results.py scores the best again.
+They use fewer images than a result does, and they select a checkpoint: the score that
+was selected for being low is biased low. `results` scores the best checkpoint again.
 """
 
 import re
 import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import jax
-
-from sagan_jax.config import Config
 from sagan_jax.evaluation.scorer import Scorer
 from sagan_jax.files import json_lines
 from sagan_jax.networks import Generator
-
-FILE = "evaluations.jsonl"
+from sagan_jax.runtime import processes
+from sagan_jax.workdir.run import Run
 
 Line = dict[str, Any]
 
 
 def observe(
-    workdir: Path,
-    config: Config,
+    run: Run,
     scorer: Scorer,
     generator: Generator,
     variables: dict[str, Any],
     step: int,
+    check: Callable[[], None] = lambda: None,
 ) -> Line:
-    """Scores a generator, appends to evaluations.jsonl, and returns the scores."""
-    settings = config.evaluation
+    """Scores a generator, appends a line to evaluations.jsonl, returns the scores.
+
+    Args:
+      run: the run.
+      scorer: the metrics of the run.
+      generator: the module.
+      variables: the generator's variables, as evaluated.
+      step: the step of the variables.
+      check: called before each batch of images; it may raise, and nothing is written.
+    """
+    settings = run.config.evaluation
     scores = scorer.score(
         generator,
         variables,
         count=settings.every_samples,
         seed=settings.seed,
         truncation=settings.truncation,
+        check=check,
     )
-    if jax.process_index() == 0:
+    if processes.is_first():
         line = {
             "step": step,
             "time": round(time.time(), 3),
@@ -47,16 +54,21 @@ def observe(
             "reference": scorer.facts().get("reference", ""),
             **scores,
         }
-        json_lines.append_json(workdir / FILE, line)
+        json_lines.append(run.evaluations, line)
     return scores
 
 
-def best(workdir: Path) -> Line | None:
-    """Returns the evaluation under way that was best; None without any.
+def is_observed(run: Run, step: int) -> bool:
+    """Returns whether evaluations.jsonl has a line for `step`."""
+    return any(line.get("step") == step for line in json_lines.read(run.evaluations))
 
-    The Frechet distance decides where it was measured, or else the disagreement.
+
+def best(run: Run) -> Line | None:
+    """Returns the evaluation with the best score; None if there is none.
+
+    The Frechet distance decides if it was measured, and the disagreement otherwise.
     """
-    lines = json_lines.read_metrics(workdir / FILE, 2**31)
+    lines = [line for line in json_lines.read(run.evaluations) if "step" in line]
     names = {name for line in lines for name in line}
     chosen = sorted(n for n in names if re.fullmatch(r"FID|FD-\d+", n))
     chosen += ["score"] if "score" in names else []
@@ -66,3 +78,9 @@ def best(workdir: Path) -> Line | None:
     least = min(scored, key=lambda line: line[chosen[0]])
     kept = ("step", chosen[0], "num_samples", "seed", "reference")
     return {name: least[name] for name in kept}
+
+
+def best_step(run: Run) -> int | None:
+    """Returns the step of the best evaluation; None if there is none."""
+    found = best(run)
+    return found["step"] if found else None

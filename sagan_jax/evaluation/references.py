@@ -1,16 +1,14 @@
-"""Features of real images, remembered: they are the same for every run and step.
+"""A cache of the features of real images, which every run and step shares.
 
-For each set there are, in the user's cache directory, `<key>.npy` with the features,
-`<key>.labels.npy`, and `<key>.npz` with mean and covariance, which pytorch-fid reads
-too; that is written last, and without it the others do not count.
+For each set, the cache directory holds `<key>.npy` (features), `<key>.labels.npy`, and
+`<key>.npz` (mean and covariance, which pytorch-fid can read). The .npz is written last;
+without it, the entry is incomplete and ignored.
 """
 
 import contextlib
 import dataclasses
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sagan_jax.errors import UserError
+from sagan_jax.files import cache, whole
 from sagan_jax.metrics import statistics_files
 from sagan_jax.metrics.statistics import Provenance, Statistics
 
@@ -28,49 +27,37 @@ Labels = NDArray[np.int32]
 def remembered(
     images: str, provenance: Provenance, measure: Callable[[], tuple[Rows, Labels]]
 ) -> tuple[Rows, Labels]:
-    """Returns the features [N, d] and labels [N] of a set, measured once.
+    """Returns the features [N, d] and labels [N] of a set, from the cache if possible.
 
-    What is remembered is a memory map. Where it cannot be written, nothing is said and
-    the next run measures again.
+    Cached features are a memory map. If there is no home directory, or the cache
+    directory is not writable, the features are computed and not cached.
 
     Args:
-      images: digest of the images and of what was done to them; '' for one that is not
-        known, which is not remembered.
-      provenance: of the features.
-      measure: takes them.
+      images: digest of the images and their preprocessing; '' disables the cache.
+      provenance: provenance of the features.
+      measure: computes features and labels.
     """
-    if not images:
+    folder = cache.directory("references") if images else None
+    if folder is None:
         return measure()
-    place = cache_dir() / _key(images, provenance)
+    place = folder / _key(images, provenance)
     found = _load(place)
     if found is not None:
         return found
     rows, labels = measure()
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # a full disk must not end a run
         _save(place, rows, labels, provenance)
     return rows, labels
 
 
-def statistics_file(images: str, provenance: Provenance) -> Path:
-    """Returns where mean and covariance of a remembered set lie."""
-    return cache_dir() / f"{_key(images, provenance)}.npz"
-
-
-def cache_dir() -> Path:
-    """Returns where sets are remembered: $XDG_CACHE_HOME or ~/.cache, and within."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(base):  # the standard says to ignore relative ones
-        base = os.path.expanduser("~/.cache")
-    return Path(base) / "sagan_jax" / "references"
-
-
 def _key(images: str, provenance: Provenance) -> str:
+    # Anything that changes the features changes the key.
     facts = json.dumps([images, dataclasses.asdict(provenance)])
     return hashlib.sha256(facts.encode()).hexdigest()[:32]
 
 
 def _load(place: Path) -> tuple[Rows, Labels] | None:
-    """Returns what is remembered; None if it is not, or not whole."""
+    """Returns the cached features and labels, or None if they are incomplete."""
     try:
         n = statistics_files.load(place.with_suffix(".npz")).n
         rows = np.load(place.with_suffix(".npy"), mmap_mode="r")
@@ -81,14 +68,11 @@ def _load(place: Path) -> tuple[Rows, Labels] | None:
 
 
 def _save(place: Path, rows: Rows, labels: Labels, provenance: Provenance) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
     for suffix, array in ((".npy", rows), (".labels.npy", labels)):
-        handle, beside = tempfile.mkstemp(dir=place.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.save(file, array)
-            os.replace(beside, place.with_suffix(suffix))
-        except BaseException:
-            os.unlink(beside)
-            raise
+        with (
+            whole.replacing(place.with_suffix(suffix)) as temporary,
+            temporary.open("wb") as file,
+        ):
+            np.save(file, array)
+    # Last, because _load takes it as the mark of a complete entry.
     statistics_files.save(place.with_suffix(".npz"), Statistics.of(rows, provenance))

@@ -1,18 +1,15 @@
-"""The scores of a run's checkpoints: results.jsonl, a line for each, and a table.
+"""Scores of a run's checkpoints: one line of results.jsonl each, and a table.
 
-A line holds everything that is needed to make its numbers again: the checkpoint by the
-digest of its manifest, how the generator was sampled, how it was measured, and with
-which versions. Scores stand in it under their own names.
+A line holds everything that is needed to repeat its numbers: the digest of the
+checkpoint's manifest, how the generator was sampled, how it was measured, and the
+versions in use. Scores stand in it under their own names.
 """
 
-import hashlib
 import math
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from sagan_jax.config import Config
@@ -20,20 +17,19 @@ from sagan_jax.errors import UserError
 from sagan_jax.evaluation import generator as generator_lib
 from sagan_jax.evaluation import progress
 from sagan_jax.evaluation.scorer import AGREEMENT, Scorer
-from sagan_jax.files import json_lines, manifest
+from sagan_jax.files import json_lines
 from sagan_jax.networks import Generator
-from sagan_jax.runtime import provenance
-from sagan_jax.workdir import checkpoint, run_config
+from sagan_jax.runtime import processes, provenance
+from sagan_jax.workdir.run import Run
 
-FILE = "results.jsonl"
 FRESH = 1_000_000
-"""Added to the seed where the best checkpoint is scored again, on other images."""
+"""Added to the seed when the best checkpoint is scored again, on other images."""
 
 Line = dict[str, Any]
 
 
 def evaluate(
-    workdir: Path,
+    run: Run,
     which: str = "",
     *,
     changes: Mapping[str, Any] | None = None,
@@ -43,45 +39,40 @@ def evaluate(
     """Scores checkpoints of a run, appends to results.jsonl, and returns the lines.
 
     Args:
-      workdir: of the run.
-      which: a step; 'best': of the run's own evaluations, scored on fresh images and
-        against `evaluation.held_out` where that is given; 'all'; '': the newest.
-      changes: fields of config.evaluation that differ from the run's own.
-      truncations: of the latents, each scored by itself; (): evaluation.truncation.
-      facts: that the lines hold beside their own.
+      run: the run.
+      which: a step; 'best': the best of the run's own evaluations, scored on fresh
+        images, and against `evaluation.held_out` if that is set; 'all'; '': the newest.
+      changes: fields of config.evaluation that override the run's own.
+      truncations: bounds on |z|, each scored separately; (): evaluation.truncation.
+      facts: further entries of the lines.
 
     Raises:
-      UserError: no run, no such checkpoint, or a setting that cannot be.
+      UserError: no such checkpoint, or a value out of range.
     """
-    run_config.read(workdir)  # first of all, whether there is one
-    chosen = _best_there_is(workdir) if which == "best" else None
-    lines = []
+    run = run.with_evaluation(changes or {})
+    selected = _best_of(run) if which == "best" else None
+    if selected:
+        run = _on_fresh_images(run)
+    bounds = truncations or (run.config.evaluation.truncation,)
+    runs = [run.with_evaluation({"truncation": bound}) for bound in bounds]
     scorer = None
-    for step in _steps(workdir, which, chosen):
-        for truncation in truncations or (None,):
-            fields = dict(changes or {})
-            if truncation is not None:
-                fields["truncation"] = truncation
-            generator, variables, config, found = generator_lib.load(
-                workdir, step, fields
-            )
-            if chosen:
-                config.evaluation.seed = _later(config.evaluation.seed, FRESH)
-                held_out = config.evaluation.held_out
-                config.evaluation.reference = held_out or config.evaluation.reference
+    lines = []
+    for step in _steps(run, which, selected):
+        for each in runs:
+            generator, variables, config, found = generator_lib.load(each, step)
             scorer = scorer or Scorer(config)
             scores = _over_seeds(scorer, config, generator, variables)
-            line = _line(workdir, config, scorer, found, scores) | dict(facts or {})
-            if chosen:
-                line["selected_by"] = chosen
-            if jax.process_index() == 0:
-                json_lines.append_json(workdir / FILE, line)
+            line = _line(each, scorer, found, scores) | dict(facts or {})
+            if selected:
+                line["selected_by"] = selected
+            if processes.is_first():
+                json_lines.append(run.results, line)
             lines.append(line)
     return lines
 
 
 def table(lines: Sequence[Line]) -> str:
-    """Returns the scores of lines for a person, a column for each."""
+    """Returns the scores of lines as text, one column each."""
     names = [
         name
         for name, value in lines[0].items()
@@ -100,26 +91,27 @@ def table(lines: Sequence[Line]) -> str:
     )
 
 
-def finish(workdir: Path, config: Config, *, rollbacks: int) -> str:
-    """Scores a run that is over, and returns what there is to say of it.
+def finish(run: Run, *, rollbacks: int) -> str:
+    """Scores a run that has made all its steps, and returns a report; '' if none.
 
-    On synthetic data it is the last checkpoint that is scored; otherwise the best one,
-    if the run was evaluated under way.
+    On synthetic data the last checkpoint is scored. Otherwise it is the best one, if
+    the run was evaluated during training.
     """
+    config = run.config
     if not is_wanted(config):
         return ""
     synthetic = config.data.source == "synthetic"
     lines = evaluate(
-        workdir,
+        run,
         str(config.train.steps) if synthetic else "best",
-        facts={"rollbacks": rollbacks},
+        facts={"rollbacks": rollbacks, "run_steps": config.train.steps},
     )
     if not synthetic or "score" not in lines[0]:
         return table(lines)
     scores = lines[0]
     return (
         f"far pairs, {scores['n']} images: disagreement S = {scores['score']:.3f} "
-        "(0: the two sides always agree, 1: they know nothing of each other), "
+        "(0: the two sides always agree, 1: they are independent), "
         f"class correctness = {scores.get('class_correctness', math.nan):.3f}, "
         f"missing = {scores['missing']:.3f}, hue coverage = {scores['den']:.2f}"
     )
@@ -132,28 +124,41 @@ def is_wanted(config: Config) -> bool:
     return config.evaluation.every > 0
 
 
-def is_finished(workdir: Path, config: Config) -> bool:
-    """Returns whether nothing is left to score; a kill may come after the last step."""
-    if not is_wanted(config):
-        return True
-    path = workdir / FILE
-    mark = '"selected_by": '
-    if config.data.source == "synthetic":
-        mark = f'"step": {config.train.steps},'
-    return path.exists() and mark in path.read_text("utf-8")
+def is_finished(run: Run) -> bool:
+    """Returns whether the scores at the end of the run have been written.
+
+    A kill may come between the last step and its scores. Only lines that `finish` wrote
+    count: a person may score the same checkpoint at any time.
+    """
+    steps = run.config.train.steps
+    # Earlier versions wrote no 'run_steps'.
+    return not is_wanted(run.config) or any(
+        "rollbacks" in line and line.get("run_steps", steps) == steps
+        for line in json_lines.read(run.results)
+    )
+
+
+def _on_fresh_images(run: Run) -> Run:
+    settings = run.config.evaluation
+    return run.with_evaluation(
+        {
+            "seed": shifted_seed(settings.seed, FRESH),
+            "reference": settings.held_out or settings.reference,
+        }
+    )
 
 
 def _over_seeds(
     scorer: Scorer, config: Config, generator: Generator, variables: dict[str, Any]
 ) -> Line:
-    """Returns scores; of several seeds the means, with deviations beside them."""
+    """Returns the scores; for several seeds their means and standard deviations."""
     settings = config.evaluation
     found = [
         scorer.score(
             generator,
             variables,
             count=settings.num_samples,
-            seed=_later(settings.seed, i),
+            seed=shifted_seed(settings.seed, i),
             truncation=settings.truncation,
         )
         for i in range(settings.seeds)
@@ -171,27 +176,22 @@ def _over_seeds(
     return scores
 
 
-def _line(
-    workdir: Path, config: Config, scorer: Scorer, step: int, scores: Line
-) -> Line:
+def _line(run: Run, scorer: Scorer, step: int, scores: Line) -> Line:
     """Returns a line of results.jsonl."""
-    settings = config.evaluation
+    config, settings = run.config, run.config.evaluation
     count = settings.num_samples
     name = scorer.protocol.name
     if scorer.metrics == (AGREEMENT,):
         name = f"far_pairs_{config.data.difficulty}_{count}"
-    labels = "balanced" if config.model.num_classes else ""
     return {
         "protocol": name,
         "time": round(time.time(), 3),
         "run": config.name,
         "step": step,
-        "checkpoint": _digest(
-            workdir / checkpoint.CHECKPOINTS / str(step) / manifest.NAME
-        ),
-        "config": _digest(workdir / run_config.CONFIG),
+        "checkpoint": run.checkpoint_digest(step),
+        "config": run.config_digest(),
         "num_samples": count,
-        "labels": labels,
+        "labels": "balanced" if config.model.num_classes else "",
         "seed": settings.seed,
         "seeds": settings.seeds,
         "truncation": settings.truncation,
@@ -205,21 +205,22 @@ def _line(
     }
 
 
-def _later(seed: int, by: int) -> int:
-    return (seed + by) % 2**32  # seeds have 32 bits
+def shifted_seed(seed: int, by: int) -> int:
+    """Returns `seed + by`, wrapped to 32 bits."""
+    return (seed + by) % 2**32
 
 
-def _best_there_is(workdir: Path) -> Line:
-    found = progress.best(workdir)
+def _best_of(run: Run) -> Line:
+    found = progress.best(run)
     if found is None:
         raise UserError(
-            f"step='best': workdir={str(workdir)!r} has no evaluations; train with "
-            "--config.evaluation.every=STEPS, or give a step."
+            f"step='best': workdir={str(run.workdir)!r} has no evaluations; train with "
+            "--config.evaluation.every=STEPS, or pass a step."
         )
-    if found["step"] not in checkpoint.steps(workdir):
+    if found["step"] not in run.steps():
         raise UserError(
-            f"step='best': checkpoint {found['step']} is not in {str(workdir)!r}; give "
-            "another step."
+            f"step='best': workdir={str(run.workdir)!r} has no checkpoint "
+            f"{found['step']} any more; pass another step."
         )
     return found
 
@@ -227,16 +228,15 @@ def _best_there_is(workdir: Path) -> Line:
 _SETTINGS = ("time", "truncation", "ema_decay")
 
 
-def _steps(workdir: Path, which: str, chosen: Line | None) -> list[int | None]:
-    if chosen:
-        return [chosen["step"]]
+def _steps(run: Run, which: str, selected: Line | None) -> list[int | None]:
+    if selected:
+        return [selected["step"]]
     if not which:
         return [None]
     if which == "all":
-        found = checkpoint.steps(workdir)
-        return [*found] or [None]  # which says that there is none
+        return [*run.steps()] or [None]  # loading None reports that there is none
     if not which.isascii() or not which.isdigit():
-        raise UserError(f"step={which!r} is not a step; give a number, best, or all.")
+        raise UserError(f"step={which!r} is not a step; pass a number, best or all.")
     return [int(which)]
 
 
@@ -248,9 +248,3 @@ def _standing(config: Config) -> Line:
         "standing_batches": settings.standing_batches,
         "standing_batch_size": settings.standing_batch_size,
     }
-
-
-def _digest(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,10 +1,10 @@
-"""Images from a generator: latents by index, standing statistics, uint8 out.
+"""Draws images from a generator, and recomputes its batch statistics.
 
-Image i depends on the seed and i alone, not on the batch it is made in.
+Image i depends on the seed, on i and on its label, not on the batch it is made in.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -15,11 +15,12 @@ from sagan_jax import pixels
 from sagan_jax.errors import UserError
 from sagan_jax.networks import Generator
 from sagan_jax.networks.layers import param_dtype
+from sagan_jax.runtime import processes
 
 Variables = dict[str, Any]
 
 STANDING_STREAM = 2**31
-"""Latents of standing statistics are drawn from here on, apart from any sample's."""
+"""First index of the latents of standing statistics; no sample uses these."""
 
 
 @functools.partial(jax.jit, static_argnames=("latent_dim", "truncation"))
@@ -41,14 +42,14 @@ def _latents(
 def latents(
     seed: int, indices: Any, generator: Generator, truncation: float = 0.0
 ) -> jax.Array:
-    """Returns z [N, latent_dim]: standard normal, row i from (seed, indices[i]).
+    """Returns z [N, latent_dim]; row i depends on (seed, indices[i]) alone.
 
     Args:
-      seed: in [0, 2**32).
+      seed: seed of the latents, in [0, 2**32).
       indices: [N], in [0, 2**32).
-      generator: whose latent_dim and precision z has.
-      truncation: a bound on each |z|; the law is the normal one, given that it holds,
-        as drawing anew until it does would give. 0: no bound.
+      generator: the module, for its latent_dim and precision.
+      truncation: draws z from a normal distribution truncated at this bound on |z|; 0
+        draws from the whole distribution.
 
     Reference: Brock et al. 2019, section 3.1 (the truncation trick),
       https://arxiv.org/abs/1809.11096.
@@ -84,18 +85,18 @@ def sample(
     start: int = 0,
     devices: Sequence[jax.Device] = (),
 ) -> Iterator[np.ndarray]:
-    """Yields uint8 images [n, H, W, C], batch by batch, one image for each label.
+    """Yields uint8 images [n, H, W, C] in batches, one image for each label.
 
     Args:
       generator: the module.
-      variables: of the generator; see state.generator_variables.
-      labels: [N] classes; for an unconditional generator only their number counts.
-      seed: of the latents, in [0, 2**32).
-      batch_size: images in a pass on each device; no image depends on it, but for the
+      variables: the generator's variables; see `evaluation.generator`.
+      labels: [N] classes; an unconditional generator uses only their number.
+      seed: seed of the latents, in [0, 2**32).
+      batch_size: images per pass and device; it changes no image, except for the
         rounding of floats.
-      truncation: of the latents; see `latents`.
-      start: index of the first image; another process may make those before.
-      devices: of this process, over which each batch is split; (): the first alone.
+      truncation: bound on |z|; see `latents`.
+      start: index of the first image; another process may draw the earlier ones.
+      devices: devices of this process to split each batch over; (): the first one.
 
     Raises:
       UserError: a label that the generator does not have.
@@ -103,14 +104,14 @@ def sample(
     labels = np.asarray(labels, np.int64)
     check_labels(labels, generator.num_classes)
     devices = devices or jax.local_devices()[:1]
-    # Each device has the same to do however many there are, so that an image is the
-    # same to the last bit.
+    # The batch of one device does not depend on their number, so that an image is the
+    # same to the last bit on any of them.
     batch_size *= len(devices)
     mesh = Mesh(np.asarray(devices), ("images",), axis_types=(AxisType.Auto,))
     split = NamedSharding(mesh, PartitionSpec("images"))
     variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
     for begin in range(0, len(labels), batch_size):
-        # The last batch is filled up, so that one program serves all.
+        # The last batch is padded, so that all batches share one compiled program.
         indices = start + np.arange(begin, begin + batch_size)
         z = jax.device_put(latents(seed, indices, generator, truncation), split)
         wanted = labels[begin : begin + batch_size]
@@ -119,8 +120,55 @@ def sample(
         yield np.asarray(generate(generator, variables, z, given))[: len(wanted)]
 
 
+def sample_in_all_processes(
+    generator: Generator,
+    variables: Variables,
+    labels: Sequence[int] | np.ndarray,
+    *,
+    seed: int,
+    batch_size: int = 64,
+    truncation: float = 0.0,
+) -> Iterator[np.ndarray]:
+    """Yields what `sample` does, drawn by all devices of all processes.
+
+    Every process must iterate over it to the end, and gets every image.
+    """
+    labels = np.asarray(labels, np.int64)
+    chunk = batch_size * jax.device_count()
+    for start in range(0, len(labels), chunk):
+        part = labels[start : start + chunk]
+        mine = processes.share(len(part))
+        drawn = sample(
+            generator,
+            variables,
+            part[mine],
+            seed=seed,
+            batch_size=batch_size,
+            truncation=truncation,
+            start=start + mine.start,
+            devices=jax.local_devices(),
+        )
+        side = generator.resolution
+        empty = np.zeros((0, side, side, generator.channels), np.uint8)
+        yield processes.gather(np.concatenate([empty, *drawn]), len(part))
+
+
+def checked(
+    batches: Iterable[np.ndarray], check: Callable[[], None]
+) -> Iterator[np.ndarray]:
+    """Yields the batches, and calls `check` before each; it may raise to stop."""
+    iterator = iter(batches)
+    while True:
+        check()
+        try:
+            batch = next(iterator)
+        except StopIteration:
+            return
+        yield batch
+
+
 def check_labels(labels: np.ndarray, num_classes: int) -> None:
-    """Raises UserError where a label is not a class of the generator."""
+    """Raises UserError for a label that is not a class of the generator."""
     wrong: np.ndarray | list[int] = (
         labels[(labels < 0) | (labels >= num_classes)] if num_classes else []
     )
@@ -132,7 +180,7 @@ def check_labels(labels: np.ndarray, num_classes: int) -> None:
 
 
 def balanced_labels(count: int, num_classes: int) -> np.ndarray:
-    """Returns `count` labels that go round the classes: 0, 1, ..., 0, 1, ..."""
+    """Returns [count] labels that cycle through the classes: 0, 1, ..., 0, 1, ..."""
     return (np.arange(count) % max(1, num_classes)).astype(np.int32)
 
 
@@ -145,12 +193,20 @@ def standing_statistics(
     batch_size: int,
     truncation: float = 0.0,
 ) -> Variables:
-    """Returns `variables` with batch statistics taken anew for these very params.
+    """Returns `variables` with batch statistics recomputed for these parameters.
 
-    The mean is the mean of the batches' means; the variance is the mean of their
-    variances plus the variance of their means, which is that of all images together.
-    All images together are balanced over the classes, each batch is spread over them,
-    and a batch is one group. `truncation` is that of the samples to come.
+    The mean is the mean of the batch means. The variance is the mean of the batch
+    variances plus the variance of the batch means, which equals the variance of all
+    images together. All images are balanced over the classes, each batch is spread over
+    them, and each batch is one group.
+
+    Args:
+      generator: the module.
+      variables: the generator's variables.
+      seed: seed of the latents, in [0, 2**32).
+      batches: number of batches.
+      batch_size: images per batch.
+      truncation: the bound on |z| that the samples will be drawn with.
 
     Reference: Brock et al. 2019, section 3.1, https://arxiv.org/abs/1809.11096.
     """
@@ -179,7 +235,7 @@ def _moments(
 
 
 def _pooled(stats: Any) -> Any:
-    """Returns {'mean', 'var'} leaves [C] over the first axis of leaves [batches, C]."""
+    """Returns pooled moments [C] of batch moments [batches, C], for every norm."""
     if "mean" not in stats:
         return {name: _pooled(child) for name, child in stats.items()}
     mean, var = stats["mean"], stats["var"]

@@ -1,13 +1,13 @@
-"""Scores of a generator: what it needs is found first, so that no run ends for it.
+"""Scores a generator with the metrics of a run's config.
 
-Synthetic far pairs are scored by agreement, which needs no network. All else is
-compared with real images through one, in all processes: each makes and looks at its
-own part of the images, and every process ends with all features and the same scores.
+Synthetic far pairs are scored by agreement, which needs no network. Every other metric
+compares features of generated and real images. The work is split over all processes:
+each one handles its own part of the images, and all end with the same scores.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +19,33 @@ from sagan_jax.config import Config
 from sagan_jax.data import source as source_lib
 from sagan_jax.data import sources
 from sagan_jax.data.folder import FolderSource
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, naming
 from sagan_jax.evaluation import far_pairs, references, sampling
 from sagan_jax.extractors import features, inception_weights
 from sagan_jax.metrics import protocols, scores
 from sagan_jax.metrics.scores import Measured, Scores
 from sagan_jax.metrics.statistics import Provenance
 from sagan_jax.networks import Generator
-from sagan_jax.runtime.processes import _gathered, _share
+from sagan_jax.runtime import processes
 
 AGREEMENT = "agreement"
-USUAL = ("fid", "is", "kid", "precision_recall", "density_coverage")
 
 
 def metrics_of(config: Config) -> tuple[str, ...]:
     """Returns the metrics of a run, in order.
 
     Raises:
-      UserError: one that is not known, or agreement of images that are no far pairs.
+      UserError: an unknown metric, or agreement for images that are not far pairs.
     """
     synthetic = config.data.source == "synthetic"
     given = config.evaluation.metrics.replace(" ", "")
     if not given:
-        return (AGREEMENT,) if synthetic else USUAL
+        return (AGREEMENT,) if synthetic else scores.USUAL
     names = tuple(given.split(","))
     if AGREEMENT in names and not synthetic:
         raise UserError(
-            f"evaluation.metrics={given!r}: agreement is a property of the synthetic "
-            "pairs; leave it out for other images."
+            f"evaluation.metrics={given!r}: agreement is defined for the synthetic "
+            "pairs only; remove it from the list."
         )
     others = [name for name in names if name != AGREEMENT]
     if others:
@@ -55,14 +54,19 @@ def metrics_of(config: Config) -> tuple[str, ...]:
 
 
 class Scorer:
-    """The metrics of a run, with the network and the real images that they need."""
+    """The metrics of a run, with the network and the real images that they need.
+
+    Attributes:
+      metrics: names of the metrics, in order.
+      protocol: how they are measured.
+    """
 
     def __init__(self, config: Config, source: source_lib.Source | None = None) -> None:
-        """Finds the weights and the real images; features are taken when needed.
+        """Finds the weights and the real images, so that a lack of them shows now.
 
         Args:
-          config: of the run; its `evaluation` says what is measured, and how.
-          source: of the training images, if it is at hand.
+          config: the run's config.
+          source: the training images, if they are open already.
 
         Raises:
           UserError: an unknown metric or protocol; no weights; no real images.
@@ -76,8 +80,8 @@ class Scorer:
             return
         if config.model.channels != 3:
             raise UserError(
-                f"model.channels={config.model.channels}: the network of the metrics "
-                "takes colour images; set --config.evaluation.metrics=agreement or "
+                f"model.channels={config.model.channels}: these metrics need images "
+                "with 3 channels; set evaluation.metrics=agreement or "
                 "evaluation.every=0."
             )
         found = inception_weights.load(config.evaluation.weights)
@@ -96,7 +100,7 @@ class Scorer:
         self._source = source or sources.make_source(config)
         if settings.reference:
             self._source = _reference(config, "reference", settings.reference)
-        if settings.held_out:  # only looked at, so that it is known to be there
+        if settings.held_out:  # opened only to check that it is there
             _reference(config, "held_out", settings.held_out)
 
     def score(
@@ -107,15 +111,17 @@ class Scorer:
         count: int,
         seed: int,
         truncation: float = 0.0,
+        check: Callable[[], None] = lambda: None,
     ) -> Scores:
-        """Returns numbers by name for `count` images of balanced classes.
+        """Returns scores by name, of `count` images of balanced classes.
 
         Args:
           generator: the module.
-          variables: of the generator, as it is evaluated.
-          count: generated images.
-          seed: of their latents.
-          truncation: likewise; see sampling.latents.
+          variables: the generator's variables, as evaluated.
+          count: number of generated images.
+          seed: seed of the latents.
+          truncation: bound on |z|; see `sampling.latents`.
+          check: called before each batch of images; it may raise to stop the scoring.
         """
         found: Scores = {}
         if AGREEMENT in self.metrics:
@@ -126,10 +132,13 @@ class Scorer:
                 count=count,
                 seed=seed,
                 truncation=truncation,
+                check=check,
             )
         if self._by_network:
-            real = self.reference()
-            fake = self._measured_samples(generator, variables, count, seed, truncation)
+            real = self.reference(check)
+            fake = self._measured_samples(
+                generator, variables, count, seed, truncation, check
+            )
             found |= scores.compute(
                 real,
                 fake,
@@ -139,14 +148,18 @@ class Scorer:
             )
         return found
 
-    def reference(self) -> Measured:
-        """Returns the features of the real images, remembered on the disk."""
+    def reference(self, check: Callable[[], None] = lambda: None) -> Measured:
+        """Returns the features of the real images, which are cached on disk.
+
+        Args:
+          check: called before each batch of images; it may raise to stop.
+        """
         if self._reference is None:
-            self._reference = self._measured_reals()
+            self._reference = self._measured_reals(check)
         return self._reference
 
     def facts(self) -> dict[str, Any]:
-        """Returns what a reader must know to repeat the numbers, apart from the run."""
+        """Returns how the scores were measured, for a line of results."""
         if not self._by_network:
             return {}
         real = self.reference()
@@ -165,7 +178,7 @@ class Scorer:
         }
 
     def _differences(self) -> str:
-        """Returns in what the numbers differ from those of the protocol's name."""
+        """Returns how the measurement differs from the protocol of its name."""
         settings, protocol = self._config.evaluation, self.protocol
         found = [protocol.differs] if protocol.differs else []
         if settings.num_samples != protocol.fakes:
@@ -194,9 +207,10 @@ class Scorer:
         count: int,
         seed: int,
         truncation: float,
+        check: Callable[[], None],
     ) -> Measured:
         labels = sampling.balanced_labels(count, generator.num_classes)
-        mine = _share(count)
+        mine = processes.share(count)
         batches = sampling.sample(
             generator,
             variables,
@@ -208,12 +222,12 @@ class Scorer:
             devices=jax.local_devices(),
         )
         found = features.extract(
-            batches,
+            sampling.checked(batches, check),
             self._extractor,
             total=mine.stop - mine.start,
-            progress=jax.process_index() == 0,
+            progress=processes.is_first(),
         )
-        rows = {name: _gathered(part, count) for name, part in found.items()}
+        rows = {name: processes.gather(part, count) for name, part in found.items()}
         return Measured(
             features=rows[self._tap],
             provenance=self._provenance("generated", ""),
@@ -221,29 +235,29 @@ class Scorer:
             labels=labels if generator.num_classes else None,
         )
 
-    def _measured_reals(self) -> Measured:
+    def _measured_reals(self, check: Callable[[], None]) -> Measured:
         settings = self._config.evaluation
         total = min(settings.reference_samples or len(self._source), len(self._source))
-        # So that the first of them, or a part, are of every class.
+        # Shuffled, so that any part of them holds every class.
         order = np.random.default_rng(0).permutation(len(self._source))[:total]
         data = self._config.data
         name = settings.reference or data.dataset or data.path or data.source
         split = data.split if data.source == "tfds" and not settings.reference else ""
         provenance = self._provenance(Path(name).name, split)
-        mine = _share(total)
+        mine = processes.share(total)
 
         def measure() -> tuple[NDArray[np.float32], NDArray[np.int32]]:
             labels: list[int] = []
             found = features.extract(
-                _records(self._source, order[mine], labels),
+                sampling.checked(_records(self._source, order[mine], labels), check),
                 lambda images: {self._tap: self._extractor(images)[self._tap]},
                 total=mine.stop - mine.start,
-                progress=jax.process_index() == 0,
+                progress=processes.is_first(),
             )
-            rows = _gathered(found[self._tap], total)
-            return rows, _gathered(np.asarray(labels, np.int32), total)
+            rows = processes.gather(found[self._tap], total)
+            return rows, processes.gather(np.asarray(labels, np.int32), total)
 
-        images = source_lib.digest(self._source)
+        images = self._source.digest()
         key = _digest(images, total, self._config.model.resolution) if images else ""
         rows, labels = references.remembered(key, provenance, measure)
         classes = labels if self._config.model.num_classes else None
@@ -252,13 +266,14 @@ class Scorer:
 
 def _reference(config: Config, field: str, path: str) -> source_lib.Source:
     """Returns the images of a folder or .zip that `evaluation.<field>` names."""
-    found = FolderSource(
-        path,
-        resolution=config.model.resolution,
-        channels=config.model.channels,
-        labelled=config.model.num_classes > 0,
-        max_unreadable=config.data.max_unreadable,
-    )
+    with naming(f"evaluation.{field}", path):
+        found = FolderSource(
+            path,
+            resolution=config.model.resolution,
+            channels=config.model.channels,
+            labelled=config.model.num_classes > 0,
+            max_unreadable=config.data.max_unreadable,
+        )
     if found.num_classes != config.model.num_classes:
         raise UserError(
             f"evaluation.{field}={path!r} holds {found.num_classes} classes, and the "
@@ -270,7 +285,7 @@ def _reference(config: Config, field: str, path: str) -> source_lib.Source:
 def _records(
     source: source_lib.Source, indices: NDArray[np.intp], labels: list[int]
 ) -> Iterator[NDArray[np.uint8]]:
-    """Yields images of the indices in batches; their labels are appended."""
+    """Yields the images of `indices` in batches, and appends their labels."""
     for begin in range(0, len(indices), 256):
         records = [source[int(index)] for index in indices[begin : begin + 256]]
         labels += [int(record["label"]) for record in records]

@@ -1,8 +1,8 @@
-"""Inputs of the network made on the host, image by image, in threads.
+"""Preprocessing on the host, image by image, in threads.
 
-There are two reasons for it. Some evaluators resize by Pillow, whose filters smooth
-before they shrink. And images of many sizes would have the compiled resizes of
-preprocessing.py compiled for each of them: here the same arithmetic is done by NumPy.
+It serves two purposes. Some evaluators resize with Pillow, whose filters antialias.
+And for images of many sizes, the resizes of preprocessing.py would be compiled once per
+size; here NumPy does the same arithmetic.
 """
 
 import os
@@ -20,11 +20,11 @@ Inputs = NDArray[np.float32]
 
 
 def prepare(images: Batch, pipeline: str) -> Inputs:
-    """Returns inputs [n, 299, 299, 3] of n images, each of its own size.
+    """Returns network inputs [n, 299, 299, 3] for n images of any sizes.
 
     Args:
-      images: uint8 [n, H, W, 3], or a list of n [H, W, 3].
-      pipeline: of PIPELINES, or of preprocessing.PIPELINES; see features.Extractor.
+      images: uint8 images [n, H, W, 3], or a list of n images [H, W, 3].
+      pipeline: a name from PIPELINES or preprocessing.PIPELINES.
     """
     inputs = np.empty((len(images), SIDE, SIDE, 3), np.float32)
 
@@ -35,7 +35,7 @@ def prepare(images: Batch, pipeline: str) -> Inputs:
             else preprocessing.PIPELINES[pipeline](images[index][None])[0]
         )
 
-    # NumPy and Pillow let go of the interpreter while they work.
+    # NumPy and Pillow release the GIL while they work.
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         for _ in pool.map(fill, range(len(images))):
             pass
@@ -43,18 +43,21 @@ def prepare(images: Batch, pipeline: str) -> Inputs:
 
 
 def pil_bilinear(image: NDArray[np.uint8]) -> Inputs:
-    """Returns [299, 299, 3] in [-1, 1]: x / 127.5 - 1 of Pillow's bilinear resize.
+    """Returns x / 127.5 - 1 for Pillow's bilinear resize x: [299, 299, 3] in [-1, 1].
 
-    Source: POSTECH-CVLab/PyTorch-StudioGAN:src/utils/resize.py, 'friendly', and its
+    Reference: POSTECH-CVLab/PyTorch-StudioGAN:src/utils/resize.py, 'friendly', and its
     src/metrics/preparation.py.
     """
     return _resize(image, Image.Resampling.BILINEAR) / np.float32(127.5) - np.float32(1)
 
 
 def pil_bicubic(image: NDArray[np.uint8]) -> Inputs:
-    """Returns [299, 299, 3] in [-1, 0.9921875]: (x - 128) / 128 of a bicubic resize.
+    """Returns (x - 128) / 128 for Pillow's bicubic resize x: [299, 299, 3].
 
-    Source: GaParmar/clean-fid:cleanfid/resize.py and cleanfid/inception_torchscript.py.
+    The range is [-1, 0.9921875].
+
+    Reference: GaParmar/clean-fid:cleanfid/resize.py and
+    cleanfid/inception_torchscript.py.
     """
     return (_resize(image, Image.Resampling.BICUBIC) - np.float32(128)) / np.float32(
         128
@@ -65,11 +68,11 @@ PIPELINES: dict[str, Callable[[NDArray[np.uint8]], Inputs]] = {
     "pil_bilinear": pil_bilinear,
     "pil_bicubic": pil_bicubic,
 }
-"""By name, from one image [H, W, 3]; no compiled function does the same."""
+"""Pipelines by name; each maps one image [H, W, 3], and has no compiled version."""
 
 
 def _resize(image: NDArray[np.uint8], filter_: Image.Resampling) -> Inputs:
-    """Returns [299, 299, 3] in [0, 255], not rounded to whole levels."""
+    """Returns [299, 299, 3] in [0, 255], not rounded to integers."""
     channels = [
         np.asarray(
             Image.fromarray(image[..., channel].astype(np.float32)).resize(
@@ -78,4 +81,4 @@ def _resize(image: NDArray[np.uint8], filter_: Image.Resampling) -> Inputs:
         )
         for channel in range(3)
     ]
-    return np.stack(channels, axis=-1).clip(0, 255)  # bicubic goes beyond at edges
+    return np.stack(channels, axis=-1).clip(0, 255)  # bicubic overshoots at edges

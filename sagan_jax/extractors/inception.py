@@ -1,11 +1,11 @@
-"""The Inception network of 2015-12-05, on which FID is defined, as a Flax module.
+"""The Inception network of 2015-12-05, which defines FID, as a Flax module.
 
-It differs from the Inception-v3 of torchvision and Keras: average pools divide by the
-number of real cells, the last block pools by maxima, and there are 1008 outputs.
-Batch norms are part of the kernels and biases; see `inception_layers.parameters`.
+It differs from the Inception-v3 of torchvision and Keras: average pools exclude the
+padding, the last block uses a max pool, and there are 1008 outputs. Batch norms are
+folded into kernels and biases; see `inception_layers.parameters`.
 
 Reference: Szegedy et al. 2015, https://arxiv.org/abs/1512.00567; the frozen graph as
-read by toshas/torch-fidelity:torch_fidelity/feature_extractor_inceptionv3.py.
+described by toshas/torch-fidelity:torch_fidelity/feature_extractor_inceptionv3.py.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,22 +18,22 @@ from jax import lax
 
 from sagan_jax.extractors.inception_layers import TAPS
 
-_PRECISION = lax.Precision.HIGHEST  # else GPUs round to 10 bits, and TPUs to 7
+_PRECISION = lax.Precision.HIGHEST  # by default, GPUs round to 10 bits and TPUs to 7
 
 
 class Inception(nn.Module):
-    """Features of images by the names of their taps.
+    """Computes features of images at the given taps.
 
     Attributes:
-      taps: which to return, of '64', '192', '768', '1280', '2048', 'logits_unbiased'
-        and 'logits'. Layers beyond the last of them are neither run nor need weights.
+      taps: taps to return, from '64', '192', '768', '1280', '2048', 'logits_unbiased'
+        and 'logits'. Layers beyond the last one are not run and need no weights.
     """
 
     taps: tuple[str, ...] = TAPS
 
     @nn.compact
     def __call__(self, images: jax.Array) -> dict[str, jax.Array]:
-        """Returns {tap: [N, d]} of images [N, 299, 299, 3] in [-1, 1]."""
+        """Returns {tap: [N, d]} for images [N, 299, 299, 3] in [-1, 1]."""
         features: dict[str, jax.Array] = {}
         for tap, value in self._walk(images):
             features[tap] = value
@@ -42,7 +42,7 @@ class Inception(nn.Module):
         return {tap: features[tap] for tap in self.taps}
 
     def _walk(self, x: jax.Array) -> Iterator[tuple[str, jax.Array]]:
-        """Yields taps from the first to the last, each only when it is asked for."""
+        """Yields (tap, features) from the first layer to the last, lazily."""
         x = Conv(32, (3, 3), stride=2, name="Conv2d_1a_3x3")(x)
         x = Conv(32, (3, 3), name="Conv2d_2a_3x3")(x)
         x = Conv(64, (3, 3), same=True, name="Conv2d_2b_3x3")(x)
@@ -72,7 +72,7 @@ class Inception(nn.Module):
 
 
 class Conv(nn.Module):
-    """relu(convolution + bias), with zeros around if the size is to stay the same."""
+    """relu(convolution + bias), zero-padded to the same size if `same`."""
 
     features: int
     kernel_size: tuple[int, int]
@@ -95,8 +95,8 @@ class Conv(nn.Module):
         rows, columns = ((k // 2 * self.same,) * 2 for k in self.kernel_size)
         width = (x.shape[2] + sum(columns) - self.kernel_size[1]) // self.stride + 1
         if not self.same:
-            # On CPUs XLA is up to seven times slower without any padding. This column
-            # of zeros reaches only what is cut off, if it reaches anything.
+            # On CPUs, XLA is up to seven times slower without any padding. This column
+            # of zeros only affects outputs that are cut off below.
             columns = (0, 1)
         return lax.conv_general_dilated(
             x,
@@ -109,10 +109,10 @@ class Conv(nn.Module):
 
 
 class Pointwise(nn.Module):
-    """The 1x1 convolutions of one input as one: it is read once, by one product.
+    """All 1x1 convolutions of one input as a single matrix product.
 
-    The last may be meant for an average pool: averages commute with what is linear
-    along channels, so that only its few outputs are pooled, not its many inputs.
+    `pool_last` adds an average pool to the last one. The pool commutes with a 1x1
+    convolution, so it is applied to the few outputs instead of the many inputs.
     """
 
     features: Sequence[int]
@@ -120,7 +120,7 @@ class Pointwise(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> list[jax.Array]:
-        """Returns [N, H, W, f] for each f of `features`, of x [N, H, W, C]."""
+        """Returns [N, H, W, f] for each f in `features`, for x [N, H, W, C]."""
         shape = (1, 1, x.shape[-1], sum(self.features))
         kernel = self.param("kernel", nn.initializers.zeros, shape)
         bias = self.param("bias", nn.initializers.zeros, shape[-1:])
@@ -168,7 +168,7 @@ class BlockC(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Returns [N, 17, 17, 768] for as much."""
+        """Returns [N, 17, 17, 768] for [N, 17, 17, 768]."""
         wide, high, width = (1, 7), (7, 1), self.width
         one, seven, double, pool = Pointwise(
             (192, width, width, 192), pool_last=True, name="pointwise"
@@ -197,7 +197,7 @@ class BlockD(nn.Module):
 
 
 class BlockE(nn.Module):
-    """Mixed_7b and 7c, of which the second pools by maxima."""
+    """Mixed_7b, and Mixed_7c with a max pool."""
 
     max_pool: bool
 
@@ -223,21 +223,21 @@ class BlockE(nn.Module):
 
 
 def _pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    # A product of matrices: on CPUs twice as fast as the convolution it is.
+    # On CPUs, a matrix product is twice as fast as the equal convolution.
     return jnp.matmul(
         x.reshape(-1, x.shape[-1]), kernel[0, 0], precision=_PRECISION
     ).reshape(*x.shape[:-1], -1)
 
 
 def _max_pool(x: jax.Array, *, stride: int = 1, padding: int = 0) -> jax.Array:
-    # A window of rows and then one of columns: on CPUs ten times as fast as a square.
+    # On CPUs, two one-dimensional windows are ten times as fast as a square one.
     pad = (padding, padding)
     x = nn.max_pool(x, (1, 3), (1, stride), ((0, 0), pad))
     return nn.max_pool(x, (3, 1), (stride, 1), (pad, (0, 0)))
 
 
 def _average_pool(x: jax.Array) -> jax.Array:
-    """Returns means of 3x3 cells; at the borders of those that there are."""
+    """Returns means of 3x3 cells, without the padding at borders."""
     x = nn.avg_pool(x, (1, 3), padding="SAME", count_include_pad=False)
     return nn.avg_pool(x, (3, 1), padding="SAME", count_include_pad=False)
 

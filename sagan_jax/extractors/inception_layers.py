@@ -1,7 +1,7 @@
-"""The arrays of a weight file: their names and shapes, and the network's own of them.
+"""Names and shapes of the arrays in a weight file, and their conversion to parameters.
 
-The names are those of mseitzer/pytorch-fid and toshas/torch-fidelity: for each module a
-convolution without bias and a batch norm, and at the end a linear layer `fc`.
+The names are those of mseitzer/pytorch-fid and toshas/torch-fidelity: each module has a
+convolution without bias and a batch norm, and the last layer is the linear layer `fc`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,42 +16,41 @@ Arrays = Mapping[str, NDArray[Any]]
 Shape = tuple[int, ...]
 
 TAPS = ("64", "192", "768", "1280", "2048", "logits_unbiased", "logits")
-"""Where features can be taken, from the first layer to the last."""
+"""Layers where features can be taken, from the first to the last."""
 
 WIDTHS = dict(zip(TAPS, (64, 192, 768, 1280, 2048, 1008, 1008), strict=True))
-"""How many features each tap has."""
+"""Number of features at each tap."""
 
 EPS = 1e-3
-"""Added to the variances by the batch norms of 2015-12-05."""
+"""Epsilon of the batch norms of 2015-12-05."""
 
 COUNTER = ".bn.num_batches_tracked"
-"""What names of entries that mean nothing here end with; they may be missing."""
+"""Suffix of training counters, which are ignored and may be missing."""
 
 _ENTRIES = ("conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
-_COUNTER = "bn.num_batches_tracked"  # of training: it may be there, and means nothing
 
 
 def shapes(tap: str = TAPS[-1]) -> dict[str, Shape]:
-    """Returns {name: shape} of all that a tap needs; kernels are [O, I, H, W]."""
+    """Returns {name: shape} of a tap's arrays; kernels are [O, I, H, W]."""
     parts = TAPS[: TAPS.index(tap) + 1]
     return {name: shape for part in parts for name, shape in _SHAPES[part].items()}
 
 
 def covered_taps(names: Iterable[str]) -> tuple[str, ...]:
-    """Returns the taps for which all arrays are there."""
+    """Returns the taps for which all arrays are present."""
     names = set(names)
     covered = []
     for tap, needed in _SHAPES.items():
-        if not needed.keys() <= names:
+        if not needed.keys() <= names:  # taps are nested
             break
         covered.append(tap)
     return tuple(covered)
 
 
 def problem(arrays: Arrays) -> str:
-    """Returns what keeps arrays from being those of the network, or ''.
+    """Returns why the arrays are not those of the network, or ''.
 
-    All may be there, or all that some first taps need and nothing halfway.
+    Valid arrays are complete up to some tap.
     """
     names = {name for name in arrays if not name.endswith(COUNTER)}
     expected = {
@@ -63,9 +62,9 @@ def problem(arrays: Arrays) -> str:
         if arrays[name].shape != expected[name]:
             return f"{name} has shape {arrays[name].shape}, not {expected[name]}"
         if not np.isfinite(arrays[name]).all():
-            return f"{name} holds a number that is not finite"
+            return f"{name} holds NaN or infinite values"
         if name.endswith("running_var") and arrays[name].min() < 0:
-            return f"{name} holds a negative number"
+            return f"{name} holds negative values"
     if not covered_taps(names):
         return f"{min(_SHAPES[TAPS[0]].keys() - names)} is missing"
     for module in {name.rsplit(".", 2)[0] for name in names if "fc" not in name}:
@@ -76,14 +75,14 @@ def problem(arrays: Arrays) -> str:
 
 
 def parameters(arrays: Arrays, taps: Sequence[str]) -> dict[str, Any]:
-    """Returns the `params` of Inception(taps): float32, batch norms folded in.
+    """Returns the `params` of Inception(taps), float32, with batch norms folded in.
 
     A batch norm after a convolution multiplies the kernel's outputs by
-    scale / sqrt(var + eps) and adds bias - mean * scale / sqrt(var + eps); both are
-    taken in float64 and rounded once.
+    scale / sqrt(var + eps) and adds bias - mean * scale / sqrt(var + eps). Both are
+    computed in float64 and rounded once.
 
     Raises:
-      UserError: a tap that does not exist, or whose arrays are not there.
+      UserError: an unknown tap, or one whose arrays are missing.
     """
     check_taps(taps, covered_taps(arrays))
     last = max(TAPS.index(tap) for tap in taps)
@@ -96,6 +95,7 @@ def parameters(arrays: Arrays, taps: Sequence[str]) -> dict[str, Any]:
                 params[block] = layer
             else:
                 params.setdefault(block, {})[branch[0]] = layer
+    # The network reads the input of parallel 1x1 kernels once; see inception.Pointwise.
     for block, merged in MERGED.items():
         if block in params:
             layers = [params[block].pop(branch) for branch in merged]
@@ -106,34 +106,36 @@ def parameters(arrays: Arrays, taps: Sequence[str]) -> dict[str, Any]:
     for tap, name in (("logits_unbiased", "weight"), ("logits", "bias")):
         if last >= TAPS.index(tap):
             array = np.asarray(arrays[f"fc.{name}"], np.float32)
-            params[f"fc_{name}"] = np.ascontiguousarray(array.T)
+            params[f"fc_{name}"] = np.ascontiguousarray(
+                array.T
+            )  # [1008, 2048] of PyTorch
     return params
 
 
 def check_taps(taps: Sequence[str], covered: Sequence[str] = TAPS) -> None:
-    """Raises UserError where a tap does not exist or is not covered."""
+    """Raises UserError if a tap is unknown or not covered, or if there is none."""
     for tap in taps:
         if tap not in TAPS:
             raise UserError(
-                f"taps: {tap!r} is no tap of the network; choose among "
-                f"{', '.join(TAPS)}."
+                f"taps: {tap!r} is not known; choose among {', '.join(TAPS)}."
             )
         if tap not in covered:
             raise UserError(
-                f"taps: {tap!r} needs layers that the weights do not hold; they cover "
-                f"{', '.join(covered)}: choose among those, or get the whole file."
+                f"taps: {tap!r} needs layers that the weights do not hold; choose one "
+                f"that they cover ({', '.join(covered)}), or use complete weights."
             )
     if not taps:
-        raise UserError(f"taps=() asks for nothing; choose among {', '.join(covered)}.")
+        raise UserError(f"taps=() is empty; choose among {', '.join(covered)}.")
 
 
 def _folded(arrays: Arrays, module: str) -> dict[str, NDArray[np.float32]]:
-    """Returns the kernel [H, W, I, O] and bias [O] that stand for both layers."""
+    """Returns the kernel [H, W, I, O] and bias [O] of convolution and batch norm."""
     kernel, scale, bias, mean, var = (
         np.asarray(arrays[f"{module}.{entry}"], np.float64) for entry in _ENTRIES
     )
     factor = scale / np.sqrt(var + EPS)
     return {
+        # [O, I, H, W] of PyTorch to [H, W, I, O] of JAX.
         "kernel": np.ascontiguousarray(
             kernel.transpose(2, 3, 1, 0) * factor, np.float32
         ),
@@ -233,7 +235,7 @@ _MODULES: dict[str, dict[str, Shape]] = {
     "1280": _within(Mixed_7a=_block_d()),
     "2048": _within(Mixed_7b=_block_e(1280), Mixed_7c=_block_e(2048)),
 }
-"""By tap: the modules between it and the tap before, and their kernels [O, I, H, W]."""
+"""For each tap, the kernels [O, I, H, W] of the modules after the previous tap."""
 
 _SHAPES: dict[str, dict[str, Shape]] = {
     tap: {
@@ -246,7 +248,7 @@ _SHAPES: dict[str, dict[str, Shape]] = {
     "logits_unbiased": {"fc.weight": (1008, 2048)},
     "logits": {"fc.bias": (1008,)},
 }
-"""By tap: the arrays that it needs beyond those of the tap before."""
+"""For each tap, the arrays that it needs in addition to the previous tap."""
 
 _AVERAGED = ("branch1x1", "branch5x5_1", "branch3x3dbl_1", "branch_pool")
 _SEVENS = ("branch1x1", "branch7x7_1", "branch7x7dbl_1", "branch_pool")
@@ -257,6 +259,6 @@ MERGED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"), _SEVENS),
     "Mixed_7a": ("branch3x3_1", "branch7x7x3_1"),
     "Mixed_7b": (*_LAST, "branch_pool"),
-    "Mixed_7c": _LAST,  # its pool takes maxima, which do not commute with a kernel
+    "Mixed_7c": _LAST,  # its max pool does not commute with a 1x1 kernel
 }
-"""By block: the 1x1 kernels that the network applies as one, `pointwise`."""
+"""For each block, the 1x1 kernels that the network applies as one, `pointwise`."""

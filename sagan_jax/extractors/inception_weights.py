@@ -1,17 +1,16 @@
-"""The Inception weights: where they lie, how they come there, what they are called.
+"""The Inception weights: cache, download, and identification.
 
-They are kept as one safetensors file in the user's cache directory, made once of the
-public file, and recognised by digests: a number is FID only with the public weights.
+The public file is converted once to a safetensors file in the user's cache directory.
+Digests identify it, because a distance is FID only with the public weights.
 """
 
-import contextlib
 import functools
 import hashlib
 import http.client
 import os
 import tempfile
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from tqdm import tqdm
 
 from sagan_jax.errors import UserError
 from sagan_jax.extractors import inception_layers
-from sagan_jax.files import torch_file
+from sagan_jax.files import cache, torch_file, whole
 
 URL = (
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
@@ -32,7 +31,7 @@ URL = (
 )
 SIZE = 95_628_359
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-"""Of the public file, which pytorch-fid and torch-fidelity publish byte for byte."""
+"""SHA-256 of the public file, which pytorch-fid and torch-fidelity share."""
 
 NAMES = (
     "pt_inception-2015-12-05-6726825d.pth",
@@ -45,11 +44,11 @@ Opener = Callable[..., Any]
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """The arrays of the network, by the names of inception_layers.
+    """The arrays of the network, named as in inception_layers.
 
     Attributes:
-      arrays: float32, without counters.
-      origin: sha256 of the .pth file that they were converted from; '' if not known.
+      arrays: float32 arrays, without counters.
+      origin: SHA-256 of the .pth file that they were converted from, or '' if unknown.
     """
 
     arrays: Mapping[str, NDArray[np.float32]]
@@ -57,62 +56,79 @@ class Weights:
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """The taps that the arrays suffice for."""
+        """The taps that the arrays cover."""
         return inception_layers.covered_taps(self.arrays)
 
     @property
     def is_public(self) -> bool:
-        """Whether these are the weights that FID is defined by, all of them."""
+        """Whether these are the complete weights that define FID."""
         return self.origin == SHA256 and self.taps == inception_layers.TAPS
 
     @functools.cached_property
     def digest(self) -> str:
-        """The sha256 of names, shapes and numbers, the same in every container."""
+        """The SHA-256 of names, shapes and values; independent of the file format."""
         sha = hashlib.sha256()
         for name in sorted(self.arrays):
             array = self.arrays[name]
             sha.update(f"{name} {array.shape}\n".encode())
+            # Little-endian on every machine, so that digests are comparable.
             sha.update(np.ascontiguousarray(array, "<f4").data)
         return sha.hexdigest()
 
 
 def load(path: str | os.PathLike[str] = "", *, opener: Opener | None = None) -> Weights:
-    """Returns the weights of a file, or those of the cache directory.
+    """Returns the weights from a file, or the public weights from the cache directory.
 
-    Without a path the public file is downloaded the first time, and converted. Called
-    before a run it is the check that its evaluation will find weights.
+    Without a path, the public file is downloaded and converted on first use. Call this
+    before a run to make sure that its evaluation will have weights.
 
     Args:
-      path: of a .safetensors or .pth file; it may hold the first layers only.
-      opener: stands in for urllib.request.urlopen.
+      path: a .safetensors or .pth file; it may hold only the first layers.
+      opener: replacement for urllib.request.urlopen.
 
     Raises:
-      UserError: no such file, a damaged one or one of another network; or there is
-        neither a file nor a network to get it over.
+      UserError: the file does not exist, is damaged or belongs to another network; or
+        no file was given and the download failed.
     """
     if path:
         return read(path)
-    cache = cache_dir()
-    place = cache / CONVERTED
+    place = converted_file()
     if place.exists():
         return read(place)
     for name in NAMES:
-        if (cache / name).exists():
-            return _convert(cache / name, str(cache / name), place)
+        source = place.with_name(name)
+        if source.exists():
+            return _convert(source, str(source), place)
     return _download(place, opener or urllib.request.urlopen)
 
 
-def read(path: str | os.PathLike[str]) -> Weights:
-    """Returns the weights of a .safetensors file, or of one by torch.save.
+def converted_file() -> Path:
+    """Returns the path of the converted public weights, which need not exist yet.
 
     Raises:
-      UserError: it cannot be read, is damaged, or belongs to another network.
+      UserError: there is no home directory to keep them in.
+    """
+    folder = cache.directory("weights")
+    if folder is None:
+        raise UserError(
+            "no home directory to keep the Inception weights in; pass "
+            "evaluation.weights=FILE (sagan_jax.metrics.evaluate: --weights FILE), or "
+            "set XDG_CACHE_HOME to a writable directory."
+        )
+    return folder / CONVERTED
+
+
+def read(path: str | os.PathLike[str]) -> Weights:
+    """Returns the weights from a .safetensors file, or from a file of torch.save.
+
+    Raises:
+      UserError: the file is unreadable or damaged, or belongs to another network.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise UserError(
-            f"weights={str(path)!r} does not exist; name a .safetensors or .pth file, "
-            "or none to use the cache directory's."
+            f"weights={str(path)!r} does not exist; pass a .safetensors or .pth file, "
+            "or leave it empty to use the public weights."
         )
     if path.suffix == ".safetensors":
         arrays, notes = _read_safetensors(path)
@@ -135,49 +151,37 @@ def read(path: str | os.PathLike[str]) -> Weights:
     )
     if digest and digest != weights.digest:
         raise UserError(
-            f"weights={str(path)!r} is damaged: its numbers have sha256 "
-            f"{weights.digest[:12]}..., not {digest[:12]}...; remove and make it again."
+            f"weights={str(path)!r} is damaged: its arrays have sha256 "
+            f"{weights.digest[:12]}..., not {digest[:12]}...; delete and recreate it."
         )
     return weights
 
 
 def save(weights: Weights, path: str | os.PathLike[str]) -> None:
-    """Writes a safetensors file that remembers where the weights are from.
+    """Writes a safetensors file that records the origin of the weights.
 
     Raises:
-      UserError: it cannot be written there.
+      UserError: the file is not writable.
     """
     notes = {"origin_sha256": weights.origin, "digest": weights.digest}
     content = safetensors.numpy.save(dict(weights.arrays), notes)
     path = Path(path).expanduser()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _beside(path) as beside:
-            beside.write_bytes(content)
-            beside.chmod(0o644)  # mkstemp lets nobody else read
-            beside.replace(path)
+        whole.write_bytes(path, content)
     except OSError as error:
         raise UserError(
-            f"weights={str(path)!r} cannot be written ({error.strerror}); name another "
-            "place."
+            f"weights={str(path)!r} is not writable ({error.strerror}); choose another "
+            "location."
         ) from error
 
 
 def metric_name(tap: str, weights: Weights) -> str:
-    """Returns 'FID' for what that name means, and 'FD-<tap>' for all else.
+    """Returns the name of the Frechet distance: 'FID' or 'FD-<tap>'.
 
-    FID is the Frechet distance at tap 2048 of the public weights; layers before it
-    see other things, and networks with other weights give other numbers.
+    FID is the Frechet distance at tap 2048 of the public weights. Other layers and
+    other weights give numbers on other scales.
     """
     return "FID" if tap == "2048" and weights.is_public else f"FD-{tap}"
-
-
-def cache_dir() -> Path:
-    """Returns where weights are kept: $XDG_CACHE_HOME or ~/.cache, and within."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(base):  # the standard says to ignore relative ones
-        base = os.path.expanduser("~/.cache")
-    return Path(base) / "sagan_jax" / "weights"
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -185,20 +189,25 @@ def _read_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, st
         with safetensors.safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return arrays, file.metadata() or {}
-    # Besides its own exception: types that NumPy does not have, and OSError.
+    # Its own exception, OSError, and errors for types that NumPy does not have.
     except Exception as error:
         raise UserError(
-            f"weights={str(path)!r} cannot be read as a safetensors file ({error}); "
-            "copy or convert it again."
+            f"weights={str(path)!r} is not a readable safetensors file ({error}); copy "
+            "or convert it again."
         ) from error
 
 
 def _download(place: Path, opener: Opener) -> Weights:
+    """Returns the public weights, downloaded and then converted to `place`."""
+    folder = str(place.parent)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with _beside(place) as beside:
-            _fetch(beside, opener)
-            return _convert(beside, URL, place)
+        # Processes that share the cache may download at the same time: each has its own
+        # copy, and only the converted file gets a common name.
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            source = Path(scratch, NAMES[0])
+            _fetch(source, opener)
+            return _convert(source, URL, place)
     except (OSError, http.client.HTTPException) as error:
         reason = (
             getattr(error, "reason", None)
@@ -206,9 +215,10 @@ def _download(place: Path, opener: Opener) -> Weights:
             or type(error).__name__
         )
         raise UserError(
-            f"weights: none lie in {str(place.parent)!r} and none can be downloaded "
-            f"({reason}); get {URL} ({SIZE} bytes, sha256 {SHA256}) where there is a "
-            "network and put it there as it is, or name another file."
+            f"no Inception weights in {folder!r}, and the download failed ({reason}). "
+            f"Download {URL} ({SIZE} bytes, sha256 {SHA256}) on another machine and "
+            f"copy it to {folder!r}, or pass evaluation.weights=FILE "
+            "(sagan_jax.metrics.evaluate: --weights FILE)."
         ) from error
 
 
@@ -223,26 +233,20 @@ def _fetch(target: Path, opener: Opener) -> None:
             bar.update(len(part))
 
 
-def _convert(source: Path, name: str, place: Path) -> Weights:
-    """Returns the weights of the public file, converted; any other is refused."""
+def _convert(source: Path, origin: str, place: Path) -> Weights:
+    """Returns the weights of the public file `source`, converted to `place`.
+
+    Raises:
+      UserError: the file, which comes from the path or URL `origin`, is another one.
+    """
     with source.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if sha256 != SHA256:
         raise UserError(
-            f"weights: {name!r} has sha256 {sha256}, but the public file has {SHA256}; "
-            "it is cut short or another file: remove it and get it again."
+            f"weights: {origin!r} has sha256 {sha256}, but the public file has "
+            f"{SHA256}; it is incomplete or a different file. Delete it and download "
+            "it again."
         )
     weights = read(source)
     save(weights, place)
     return weights
-
-
-@contextlib.contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """Gives a name of its own in the directory of `path`, free again at the end."""
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    os.close(handle)
-    try:
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)

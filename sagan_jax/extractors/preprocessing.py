@@ -1,8 +1,8 @@
-"""How images of any size become the network's inputs: two pipelines, two numbers.
+"""Preprocessing: two pipelines from images of any size to the network's inputs.
 
-Their features differ by percents, so that statistics of one must never meet those of
-the other. Neither smooths before it shrinks an image, unlike jax.image.resize.
-Both take numpy and jax arrays alike and return the kind they were given.
+Their features differ by several percent, so never compare statistics of one with those
+of the other. Unlike jax.image.resize, neither antialiases. Both accept NumPy and JAX
+arrays, and return the same type.
 """
 
 from collections.abc import Callable
@@ -17,20 +17,20 @@ from sagan_jax.errors import UserError
 
 Array = Any  # numpy.ndarray or jax.Array
 Batch = NDArray[np.uint8] | list[NDArray[np.uint8]]
-"""Images [N, H, W, 3], or a list of N images [H, W, 3], each of its own size."""
+"""Images [N, H, W, 3], or a list of N images [H, W, 3] of any sizes."""
 
 SIDE = 299
 """Pixels per side of the network's inputs."""
 
 
 def check_images(images: Any) -> NDArray[np.uint8]:
-    """Returns images as they are, if they are uint8 [N, H, W, 3] and at least one.
+    """Returns the images unchanged if they are uint8 [N, H, W, 3] with N >= 1.
 
     Raises:
-      UserError: anything else; what is wrong with floats is said too.
+      UserError: they are not; for floats, the message reports their range.
     """
     images = np.asarray(images)
-    remedy = "pass uint8 [N, H, W, 3]; sagan_jax.pixels.encode makes it of [-1, 1]."
+    remedy = "pass uint8 [N, H, W, 3]; sagan_jax.pixels.encode converts from [-1, 1]."
     if images.dtype != np.uint8:
         wrong = f"images of dtype {images.dtype}"
         if np.issubdtype(images.dtype, np.floating) and images.size:
@@ -40,23 +40,22 @@ def check_images(images: Any) -> NDArray[np.uint8]:
             elif low < -1 or high > 1:
                 wrong += f" range from {low:g} to {high:g}, beyond [-1, 1]"
             else:
-                wrong += " are not stored pixels"
+                wrong += " are not uint8 pixels"
         else:
-            wrong += " are not stored pixels"
+            wrong += " are not uint8 pixels"
         raise UserError(f"{wrong}; {remedy}")
     if images.ndim != 4 or images.shape[-1] != 3 or 0 in images.shape:
         raise UserError(
-            f"images of shape {images.shape} are not [N, H, W, 3] with pixels in them; "
-            f"{remedy}"
+            f"images of shape {images.shape} are empty or not [N, H, W, 3]; {remedy}"
         )
     return images
 
 
 def check_batch(images: Batch) -> Batch:
-    """Returns images as they are, if `check_images` lets each size of them pass.
+    """Returns the images unchanged if they, or all images of a list, are valid.
 
     Raises:
-      UserError: as there.
+      UserError: as in `check_images`.
     """
     if not isinstance(images, list) or not images:
         return check_images(images)
@@ -66,38 +65,42 @@ def check_batch(images: Batch) -> Batch:
 
 
 def tf(images: Array) -> Array:
-    """Returns [N, 299, 299, 3] in [-1, 0.9921875]: (x - 128) / 128, resized as by TF1.
+    """Returns (x - 128) / 128 for TF1's bilinear resize x: [N, 299, 299, 3].
 
-    So do the original FID and IS, and torch-fidelity. Output i is read at i * n / 299:
-    first pixels coincide, last ones do not.
+    The range is [-1, 0.9921875]. The original FID and IS, and torch-fidelity, use this
+    pipeline. Output pixel i is read at i * n / 299: the first pixels coincide, the last
+    ones do not.
     """
     return (resize_tf(images) - 128.0) / 128.0
 
 
 def pytorch(images: Array) -> Array:
-    """Returns [N, 299, 299, 3] in [-1, 1], as pytorch-fid makes them.
+    """Returns inputs [N, 299, 299, 3] in [-1, 1], as in pytorch-fid.
 
-    Output i is read at (i + 0.5) * n / 299 - 0.5, so that the borders coincide.
+    Output pixel i is read at (i + 0.5) * n / 299 - 0.5, so the image borders coincide.
     """
     return resize_pytorch(images.astype(np.float32) / 255.0) * 2.0 - 1.0
 
 
 PIPELINES: dict[str, Callable[[Array], Array]] = {"tf": tf, "pytorch": pytorch}
-"""By name, which is part of every number that comes of it."""
+"""Pipelines by name; the name is recorded with every number."""
 
 
 def resize_tf(images: Array) -> Array:
-    """Returns [N, 299, 299, C] float32: bilinear from whole pixels, 299 as it was."""
+    """Returns [N, 299, 299, C] float32: bilinear, pixel i read at i * n / 299.
+
+    An image that is already 299 x 299 does not change.
+    """
 
     def positions(length: int) -> NDArray[np.float32]:
-        # TF1 computes them in float32, and the features show it.
+        # In float32, as in TF1; float64 would change the features.
         return np.arange(SIDE, dtype=np.float32) * np.float32(length / SIDE)
 
     return _bilinear(images, positions)
 
 
 def resize_pytorch(images: Array) -> Array:
-    """Returns [N, 299, 299, C] float32: bilinear, between half-pixel centres."""
+    """Returns [N, 299, 299, C] float32: bilinear with half-pixel centres."""
 
     def positions(length: int) -> NDArray[np.float32]:
         scale = np.float32(length / SIDE)
@@ -108,7 +111,7 @@ def resize_pytorch(images: Array) -> Array:
 
 
 def _bilinear(images: Array, positions: Callable[[int], NDArray[np.float32]]) -> Array:
-    """Returns images read at positions(length) of their rows and columns."""
+    """Returns images interpolated at positions(length) along rows and columns."""
     take = jnp.take if isinstance(images, jax.Array) else np.take
     images = images.astype(np.float32)
     for axis in (2, 1):  # columns first, as TF1 does

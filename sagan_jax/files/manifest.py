@@ -1,40 +1,37 @@
-"""Hashes of the files of a directory: whether it is still as it was written.
+"""Hashes of the files of a directory, to tell whether it is still as it was written.
 
-A disk may give back other bytes than it took, and array formats need not notice. The
-manifest lies in its directory, to be copied, moved and removed with it.
+A disk can return other bytes than it was given, and array formats need not notice. The
+manifest lies in the directory that it describes, so that both are copied, moved and
+removed together.
 """
 
 import hashlib
 import json
-import os
 from pathlib import Path
+
+from sagan_jax.files import whole
 
 NAME = "manifest.json"
 
 
 def write(folder: Path) -> None:
-    """Writes the manifest of a directory that is whole, beside and renamed."""
+    """Writes the manifest of a directory whose files are complete."""
     files = {
         path.relative_to(folder).as_posix(): {
             "size": path.stat().st_size,
             "sha256": _sha256(path),
         }
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in (NAME, _BESIDE)
+        if path.is_file() and not _is_manifest(path, folder)
     }
-    beside = folder / _BESIDE
-    with beside.open("w", encoding="utf-8") as file:
-        json.dump({"files": files}, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())  # renamed before it is written, it could be empty
-    beside.replace(folder / NAME)
+    whole.write_text(folder / NAME, json.dumps({"files": files}, indent=1))
 
 
 def damage(folder: Path) -> str:
-    """Returns what is wrong with a directory, in words; '' where nothing is known.
+    """Returns what is wrong with a directory, in words; '' if nothing is known.
 
-    Without a manifest only an empty directory is known to be damaged. Files that the
-    manifest does not name are no damage.
+    Without a manifest, only an empty directory is known to be damaged. Files that the
+    manifest does not list are ignored.
     """
     try:
         if not any(folder.iterdir()):
@@ -43,13 +40,13 @@ def damage(folder: Path) -> str:
             return ""
         files = _read(folder / NAME)
         if files is None:
-            return f"{NAME} cannot be read"
+            return f"{NAME} is damaged"
         # Sizes first: they cost nothing, and a file cut short is found at once.
         for name, (size, _) in files.items():
             if not (folder / name).is_file():
                 return f"{name} is missing"
             if (found := (folder / name).stat().st_size) != size:
-                return f"{name} has {found} bytes of {size}"
+                return f"{name} has {found} bytes instead of {size}"
         for name, (_, digest) in files.items():
             if _sha256(folder / name) != digest:
                 return f"{name} has changed"
@@ -58,15 +55,23 @@ def damage(folder: Path) -> str:
     return ""
 
 
-_BESIDE = NAME + ".tmp"
+def digest(folder: Path) -> str:
+    """Returns the sha256 of a directory's manifest; '' if there is none."""
+    path = folder / NAME
+    return _sha256(path) if path.is_file() else ""
+
+
+def _is_manifest(path: Path, folder: Path) -> bool:
+    """Returns whether `path` is the manifest, or one that a kill cut short."""
+    return path.parent == folder and path.name.startswith(NAME)
 
 
 def _read(path: Path) -> dict[str, tuple[int, str]] | None:
-    """Returns size and hash by name; None where the manifest is damaged itself."""
+    """Returns size and hash by file name; None if the manifest itself is damaged."""
     try:
         files = json.loads(path.read_text(encoding="utf-8"))["files"]
         return {n: (int(f["size"]), str(f["sha256"])) for n, f in files.items()} or None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

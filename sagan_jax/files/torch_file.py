@@ -1,11 +1,11 @@
-"""The tensors of a file that torch.save wrote, read without PyTorch.
+"""Reads the tensors of a file written by torch.save, without PyTorch.
 
-A pickle is a program, and running a stranger's is not safe. Here nothing is unpickled:
-`pickletools` takes the program apart, and a machine that knows dicts, lists, tuples and
-tensors follows it. Any other word ends the reading.
+Unpickling executes a program, which is unsafe for a file from somebody else. Nothing is
+unpickled here: `pickletools` lists the opcodes, and a small interpreter executes those
+that make dicts, lists, tuples and tensors. Any other opcode raises an error.
 
-Both containers are known: the zip file of PyTorch 1.6 and later, and the row of pickles
-that came before (`pytorch/pytorch:torch/serialization.py`).
+Both formats are supported: the zip file of PyTorch 1.6 and later, and the older
+sequence of pickles (`pytorch/pytorch:torch/serialization.py`).
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from sagan_jax.errors import UserError
 
 MAX_BYTES = 2**30
-"""A longer file is not read."""
+"""Maximum size of a file."""
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
@@ -51,14 +51,14 @@ _GLOBALS = {*_FUNCTIONS, *(f"torch {name}" for name in _TYPES)}
 
 
 class TorchFile(NamedTuple):
-    """The tensors of a file, by name, and the sha256 of the file."""
+    """The tensors of a file, by name, and the SHA-256 of the file."""
 
     tensors: dict[str, NDArray[Any]]
     sha256: str
 
 
 class _Global(NamedTuple):
-    name: str  # 'module name'; it is never looked up
+    name: str  # 'module name'; it is never imported
 
 
 class _Storage(NamedTuple):
@@ -78,8 +78,8 @@ def read(path: str | os.PathLike[str]) -> TorchFile:
     """Returns a saved dict of tensors; arrays are read-only views of the file's bytes.
 
     Raises:
-      UserError: the file cannot be read, is cut short or damaged, or asks for anything
-        but tensors.
+      UserError: the file is unreadable, truncated or damaged, or holds anything but
+        tensors.
     """
     try:
         with open(path, "rb") as file:
@@ -94,7 +94,7 @@ def read(path: str | os.PathLike[str]) -> TorchFile:
         if isinstance(error, OSError) and error.strerror:
             cause = error.strerror
         raise UserError(
-            f"weights={os.fspath(path)!r} cannot be read as a file of torch.save "
+            f"weights={os.fspath(path)!r} is not a readable file of torch.save "
             f"({cause[:200]}); copy or download it again."
         ) from error
 
@@ -111,13 +111,13 @@ def _tensors(content: bytes) -> dict[str, NDArray[Any]]:
             raise ValueError(f"{name!r} is not a tensor")
     needed = {value.storage for value in tree.values()}
     if sum(map(_length, needed)) > len(content):
-        raise ValueError("its storages together are longer than the file")
+        raise ValueError("its storages are longer than the file")
     storages = {each: storage(each) for each in needed}
     return {name: _view(value, storages[value.storage]) for name, value in tree.items()}
 
 
 def _view(tensor: _Tensor, storage: NDArray[Any]) -> NDArray[Any]:
-    """Returns the elements of a tensor; it shares the storage, whatever its shape."""
+    """Returns the elements of a tensor as a view of its storage."""
     return as_strided(
         storage[tensor.offset :],
         tensor.size,
@@ -130,11 +130,11 @@ def _open_zip(content: bytes) -> tuple[Any, Callable[[_Storage], NDArray[Any]]]:
     archive = zipfile.ZipFile(io.BytesIO(content))
     roots = [n[: -len("data.pkl")] for n in archive.namelist() if _is_root(n)]
     if len(roots) != 1:
-        raise ValueError("it is a zip file of another kind")
+        raise ValueError("it is a different kind of zip file")
 
     def member(name: str) -> bytes:
         info = archive.getinfo(roots[0] + name)
-        # torch.save never compresses; what it is not needs no care for its size.
+        # torch.save never compresses. Refusing compression also stops zip bombs.
         if info.compress_type != zipfile.ZIP_STORED:
             raise ValueError(f"{info.filename!r} is compressed")
         return archive.read(info)
@@ -157,9 +157,9 @@ def _open_legacy(content: bytes) -> tuple[Any, Callable[[_Storage], NDArray[Any]
     try:
         magic = _follow(file, 0)
     except Exception as error:
-        raise ValueError("it is of another kind") from error
+        raise ValueError("it has a different format") from error
     if magic != _MAGIC or _follow(file, 0) != _PROTOCOL:
-        raise ValueError("it is of another kind")
+        raise ValueError("it has a different format")
     if _follow(file, 0)["little_endian"] is not True:
         raise ValueError("its numbers are big-endian")
     tree = _follow(file, len(content))
@@ -169,13 +169,13 @@ def _open_legacy(content: bytes) -> tuple[Any, Callable[[_Storage], NDArray[Any]
     used = [value.storage for value in values if isinstance(value, _Tensor)]
     storages = {storage.key: storage for storage in used}
     for key in keys:
-        # A storage that no tensor uses is as long as its own count says, but of a type
-        # that nobody knows: nothing after it could be found.
+        # A storage that no tensor uses raises KeyError: its type is unknown, so the
+        # position of the next storage is too.
         storage = storages[key]
         (numel,) = struct.unpack_from("<q", content, place)
         if numel != storage.numel:
             raise ValueError(
-                f"storage {key!r} has {numel} numbers, not {storage.numel}"
+                f"storage {key!r} holds {numel} values, not {storage.numel}"
             )
         where[key] = place + 8
         place += 8 + _length(storage)
@@ -189,7 +189,7 @@ def _open_legacy(content: bytes) -> tuple[Any, Callable[[_Storage], NDArray[Any]
 
 def _numbers(content: bytes | memoryview, storage: _Storage) -> NDArray[Any]:
     if len(content) != _length(storage):
-        raise ValueError(f"storage {storage.key!r} is cut short")
+        raise ValueError(f"storage {storage.key!r} is truncated")
     array = np.frombuffer(content, _TYPES[storage.type])
     if storage.type == _BFLOAT16:
         return (array.astype("<u4") << 16).view("<f4")
@@ -197,14 +197,14 @@ def _numbers(content: bytes | memoryview, storage: _Storage) -> NDArray[Any]:
 
 
 def _length(storage: _Storage) -> int:
-    """Returns how many bytes a storage has."""
+    """Returns the size of a storage in bytes."""
     return storage.numel * np.dtype(_TYPES[storage.type]).itemsize
 
 
 def _follow(file: BinaryIO, most: int) -> Any:
-    """Returns what the next pickle in a file describes, in harmless words.
+    """Returns the object that the next pickle in a file describes.
 
-    A storage of more than `most` bytes is refused.
+    A storage of more than `most` bytes raises ValueError.
     """
     stack: list[Any] = []
     marks: list[int] = []
@@ -257,7 +257,9 @@ def _follow(file: BinaryIO, most: int) -> Any:
                 stack.append(memo[argument])
             case "GLOBAL":
                 if argument not in _GLOBALS:
-                    raise ValueError(f"it asks for {argument!r}, which is no tensor's")
+                    raise ValueError(
+                        f"it uses {argument!r}, which is not part of a tensor"
+                    )
                 stack.append(_Global(argument))
             case "BINPERSID":
                 stack.append(_storage(stack.pop(), most))
@@ -265,45 +267,43 @@ def _follow(file: BinaryIO, most: int) -> Any:
                 arguments = stack.pop()
                 stack.append(_call(stack.pop(), arguments))
             case "BUILD":
-                stack.pop()  # attributes of an OrderedDict, such as versions
+                stack.pop()  # attributes of an OrderedDict, such as its metadata
                 _dict(stack[-1])
             case other:
-                raise ValueError(f"it asks for {other}, which no file of tensors needs")
+                raise ValueError(f"it uses {other}, which a file of tensors never does")
     return stack.pop()
 
 
 def _dict(value: Any) -> dict[Any, Any]:
     if not isinstance(value, dict):
-        raise ValueError("it sets items of what is no dict")
+        raise ValueError("it sets items of something that is not a dict")
     return value
 
 
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise ValueError("it appends to what is no list")
+        raise ValueError("it appends to something that is not a list")
     return value
 
 
 def _set(target: Any, values: list[Any]) -> None:
     for key, value in zip(values[::2], values[1::2], strict=True):
-        if not isinstance(key, str | int):  # hashing others may take for ever
-            raise ValueError("it has a dict whose keys are no names")
+        if not isinstance(key, str | int):  # hashing nested tuples may take forever
+            raise ValueError("it has a dict whose keys are not names")
         _dict(target)[key] = value
 
 
 def _storage(reference: Any, most: int) -> _Storage:
-    # ('storage', class, key, device, numel), and until 1.6 a view that was never used
+    # ('storage', class, key, device, numel), and before 1.6 an unused view
     kind, group, key, _, numel, *view = reference
     if kind != "storage" or not isinstance(group, _Global) or not isinstance(key, str):
-        raise ValueError("it refers to something else than a storage")
+        raise ValueError("it refers to something other than a storage")
     type_ = group.name.removeprefix("torch ")
     if type_ not in _TYPES or view not in ([], [None]) or not _is_count(numel):
-        raise ValueError(f"storage {key!r} is of an unknown kind")
+        raise ValueError(f"storage {key!r} has an unknown type")
     storage = _Storage(key, type_, numel)
     if _length(storage) > most:
-        raise ValueError(
-            f"storage {key!r} with {numel} numbers is longer than the file"
-        )
+        raise ValueError(f"storage {key!r} with {numel} values is longer than the file")
     return storage
 
 
@@ -322,11 +322,11 @@ def _call(function: Any, arguments: tuple[Any, ...]) -> Any:
 
 
 def _checked(tensor: _Tensor) -> _Tensor:
-    """Returns a tensor whose elements all lie in its storage."""
+    """Returns the tensor after checking that all elements are inside its storage."""
     storage, offset, size, stride = tensor
     whole = all(map(_is_count, (offset, *size, *stride)))
     if not whole or len(size) != len(stride) or len(size) > _MOST_AXES:
-        raise ValueError("it has a tensor of impossible shape")
+        raise ValueError("it has a tensor with an invalid shape")
     steps = zip(size, stride, strict=True)
     last = offset + sum((length - 1) * step for length, step in steps)
     if 0 in size or last >= storage.numel:

@@ -10,6 +10,7 @@ import re
 import secrets
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +57,17 @@ def replacing(path: Path) -> Iterator[Path]:
         _sync_one(path.parent)  # the rename itself
     finally:
         _remove(temporary)
+
+
+def make_directory(path: Path) -> None:
+    """Makes a directory that files can be written into, if it is not there.
+
+    Raises:
+      OSError: it cannot be made, or no file can be written into it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path):
+        pass
 
 
 _HOST = re.sub(r"\W", "_", socket.gethostname())

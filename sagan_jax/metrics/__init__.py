@@ -1,1 +1,1 @@
-"""Numbers about images; nothing here knows how they were made."""
+"""Metrics of generated images: features in, numbers out."""

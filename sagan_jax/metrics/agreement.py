@@ -1,9 +1,9 @@
 """Agreement and class correctness of far pairs, measured without a classifier.
 
-Both read the complex chroma of an image, z = 2/3 sum_c I_c exp(2 pi i c / 3): grey
-vanishes, and a glyph of hue theta gives chroma * exp(i theta). Left and right are read
-in two separate windows, each against its own background, so that neither measurement
-can make the other one agree.
+Both use the complex chroma of an image, z = 2/3 sum_c I_c exp(2 pi i c / 3): grey has
+z = 0, and a glyph of hue theta has z = chroma * exp(i theta). The left and the right
+glyph are measured in separate windows, each with its own background, so that neither
+measurement can influence the other.
 """
 
 import functools
@@ -20,19 +20,19 @@ Floats = NDArray[np.floating]
 Complexes = NDArray[np.complexfloating]
 
 _LEAST_CHROMA = 0.002  # mean over the image; the faintest real glyph has about 0.005
-_LEAST_COVERAGE = 0.05  # of hues: with one hue per class nothing can be told
+_LEAST_COVERAGE = 0.05  # of hues: with one hue per class, agreement is undefined
 _PATCH = 17  # points per side
-_TINY = 1e-12  # keeps an empty window from dividing by zero
-_CHUNK = 500  # glyphs compared with the bank at once
+_TINY = 1e-12  # avoids division by zero in an empty window
+_CHUNK = 500  # glyphs compared with the bank at a time
 
 
 @dataclass(frozen=True, slots=True)
 class _Bank:
-    """The clean glyphs with which the patches of one difficulty are compared."""
+    """The range of clean glyphs that patches of one difficulty are compared with."""
 
     radii: tuple[float, ...]
     rotations: tuple[float, ...]
-    extent: float  # of a patch to either side of its centre
+    extent: float  # half the side of a patch
 
 
 _BANKS = {
@@ -41,14 +41,14 @@ _BANKS = {
         rotations=tuple(math.pi / 12 * step for step in range(24)),
         extent=0.19,
     ),
-    # A generator's glyphs need not be quite upright nor quite within the range.
+    # Glyphs of a generator may be slightly rotated, or slightly out of range.
     "easy": _Bank(
         radii=(0.158, 0.171, 0.184, 0.197, 0.21),
         rotations=(-0.2, -0.1, 0.0, 0.1, 0.2),
         extent=0.253,
     ),
 }
-_OFFSETS = (0.0, 0.5)  # of a centre, in pixels
+_OFFSETS = (0.0, 0.5)  # of the centre, in pixels
 _BLURS = (0.0, 0.02, 0.04)  # standard deviations
 
 
@@ -59,38 +59,38 @@ def score(
     *,
     difficulty: str = "full",
 ) -> dict[str, float]:
-    """Returns how far the two glyphs are from having one hue: 0 always, 1 by chance.
+    """Returns the disagreement of hues: 0 if they always agree, 1 for chance level.
 
-    1 means that left and right agree no more than they would were they taken from
-    different images of the same class; 2 that they are opposed. The comparison stays
-    within classes, since a generator that paints each class in one hue of its own
-    coordinates nothing and yet all of its pairs match.
+    At 1, the two glyphs of an image agree as much as glyphs from different images of
+    the same class. At 2, they are opposed. The comparison stays within classes: a
+    generator that draws each class in one fixed hue coordinates nothing, although all
+    of its pairs match.
 
-    In a class with n_y of the n images let k_y show both glyphs, u_L and u_R be their
-    hues on the unit circle, pair_y = mean Re(u_L conj u_R) over those images, and
-    cross_y the same over all pairs of different ones. Then
+    In a class with n_y of the n images, let k_y images show both glyphs, u_L and u_R be
+    their hues on the unit circle, pair_y = mean Re(u_L conj u_R) over those images, and
+    cross_y the same mean over all pairs of different images. Then
 
-      score = 1 - sum_y k_y (pair_y - cross_y) / sum_y n_y (1 - cross_y),
+      score = 1 - sum_y k_y (pair_y - cross_y) / sum_y n_y (1 - cross_y).
 
-    so an image without a glyph counts as one that agrees by chance, and so does the
-    only image of a class, which no other can be compared with. Sampling alone moves the
-    score of n independent pairs by a standard deviation of 0.71 / sqrt(n). A class with
-    many missing and only a few valid images makes it rough: read it with `missing`.
+    An image without a glyph therefore counts as chance level, and so does the only
+    valid image of a class. For n independent pairs, the standard deviation of the score
+    is 0.71 / sqrt(n). The score is unreliable for a class with many missing and few
+    valid images: check `missing`.
 
     Args:
-      images: [N, R, R, 3] in [0, 1].
-      labels: [N], the classes that the images were meant to have.
-      distance: of the pairs, near, mid or far.
-      difficulty: of the pairs, full or easy.
+      images: images [N, R, R, 3] in [0, 1].
+      labels: classes [N] that the images were generated for.
+      distance: distance of the pairs: near, mid or far.
+      difficulty: difficulty of the pairs: full or easy.
 
     Returns:
-      'score'; 'raw', one minus the mean of Re(u_L conj u_R), which is 0 where a glyph
-      is missing; 'missing', the share of images without two glyphs; 'den', the mean of
-      1 - cross_y over images, which is the hue coverage: 1 for every hue, 0 for one;
-      'n'. A `den` below 0.05 makes the score 1.
+      'score'; 'raw', one minus the mean of Re(u_L conj u_R), where images with a
+      missing glyph count as 0; 'missing', the share of images without two glyphs;
+      'den', the mean of 1 - cross_y over images, which is the hue coverage: 1 for all
+      hues, 0 for a single one; and 'n'. The score is 1 if `den` is below 0.05.
 
     Raises:
-      UserError: images or labels of another kind, or an unknown option.
+      UserError: invalid images or labels, or an unknown option.
     """
     _check_images(images)
     _check_labels(labels, len(images))
@@ -130,10 +130,10 @@ def class_correctness(
     distance: str = "far",
     difficulty: str = "full",
 ) -> float:
-    """Returns the share of glyphs whose shape is that of the label.
+    """Returns the share of glyphs with the shape of their label.
 
-    Chance is 1 / num_classes, and a missing glyph is never right. Arguments and errors
-    are those of `score` and `glyph_classes`.
+    Chance level is 1 / num_classes; a missing glyph counts as wrong. See `score` and
+    `glyph_classes` for arguments and errors.
     """
     _check_images(images)
     _check_labels(labels, len(images))
@@ -142,8 +142,8 @@ def class_correctness(
     )
     if not np.isin(labels, np.arange(num_classes)).all():
         raise UserError(
-            f"labels={np.unique(labels).tolist()} are not all classes of "
-            f"num_classes={num_classes}; labels count from 0 to {num_classes - 1}."
+            f"labels={np.unique(labels).tolist()} exceed num_classes={num_classes}; "
+            f"labels count from 0 to {num_classes - 1}."
         )
     return float(np.mean(classes == np.asarray(labels)[:, None]))
 
@@ -155,22 +155,22 @@ def glyph_classes(
     distance: str = "far",
     difficulty: str = "full",
 ) -> NDArray[np.intp]:
-    """Returns the class [N, 2] of each image's left and right glyph, -1 for none.
+    """Returns the classes [N, 2] of the left and right glyphs, -1 if missing.
 
-    A glyph's chroma, projected on its own hue, is sampled on a patch about its centroid
-    and compared with a bank of clean glyphs of every class, size, rotation, sub-pixel
-    place and three degrees of blur; the class of the best inner product is returned.
-    Shapes are told apart from 16 px on for 4 classes and from 32 px on for 6. A blur
-    beyond 0.04 R is not in the bank and fools it.
+    A glyph's chroma, projected on its hue, is sampled on a patch around its centroid.
+    The patch is compared with a bank of clean glyphs of every class, size, rotation and
+    sub-pixel position, at three levels of blur; the largest inner product decides.
+    Shapes are distinguishable from 16 px for 4 classes and from 32 px for 6. The bank
+    does not cover a blur beyond 0.04 R, which causes errors.
 
     Args:
-      images: [N, R, R, 3] in [0, 1].
+      images: images [N, R, R, 3] in [0, 1].
       num_classes: 4 or 6.
-      distance: of the pairs, near, mid or far.
-      difficulty: of the pairs, full or easy.
+      distance: distance of the pairs: near, mid or far.
+      difficulty: difficulty of the pairs: full or easy.
 
     Raises:
-      UserError: images of another kind, or an unknown option.
+      UserError: invalid images, or an unknown option.
     """
     _check_images(images)
     chroma = _window_chroma(images, distance, difficulty)
@@ -191,16 +191,16 @@ def glyph_classes(
 
 
 def _window_chroma(images: Floats, distance: str, difficulty: str) -> Complexes:
-    """Returns z of the left and right window less its background, [N, 2, R, w].
+    """Returns z of the left and right windows minus their backgrounds, [N, 2, R, w].
 
-    The background is the mean over the window's own top and bottom rows, which no glyph
-    reaches. Everything here is linear in the image, so blur, noise, grey texture and
-    any colour cast that is linear from top to bottom cancel or average out. (One
-    background for both windows would couple them, and no longer score chance as 1.)
+    The background is the mean over the top and bottom rows of the window, which no
+    glyph reaches. This function is linear in the image, so blur, noise, grey texture
+    and a colour cast that is linear from top to bottom cancel or average out. A common
+    background would couple the windows, and chance level would no longer be 1.
     """
     far_pairs.recipe_of(difficulty, distance)
     resolution = images.shape[1]
-    outer = difficulty == "full" and distance == "far"  # else glyphs reach further in
+    outer = difficulty == "full" and distance == "far"  # otherwise glyphs reach inwards
     width = math.ceil(0.34375 * resolution) if outer else resolution // 2
     chroma = images @ (2 / 3 * np.exp(2j * math.pi / 3 * np.arange(3)))
     windows = np.stack([chroma[:, :, :width], chroma[:, :, -width:]], axis=1)
@@ -210,14 +210,14 @@ def _window_chroma(images: Floats, distance: str, difficulty: str) -> Complexes:
 
 
 def _edge_rows(resolution: int) -> int:
-    """Returns how many rows at the top, and at the bottom, hold background only."""
+    """Returns the number of rows at the top, and at the bottom, without any glyph."""
     return 3 * resolution // 16
 
 
 def _hues(chroma: Complexes) -> tuple[Complexes, NDArray[np.bool_]]:
-    """Returns the hue of each window on the unit circle, and whether it shows a glyph.
+    """Returns hues on the unit circle [N, 2], and whether a glyph is visible [N, 2].
 
-    Both are [N, 2]; the hue of a window without a glyph is 0.
+    The hue of a window without a glyph is 0.
     """
     resolution = chroma.shape[2]
     edge = _edge_rows(resolution)
@@ -228,10 +228,10 @@ def _hues(chroma: Complexes) -> tuple[Complexes, NDArray[np.bool_]]:
 
 
 def _patches(glyphs: Floats, extent: float) -> Floats:
-    """Returns zero-mean unit patches [N, 17 * 17] about the centroids of [N, H, W].
+    """Returns zero-mean unit patches [N, 17 * 17] around the centroids of [N, H, W].
 
-    Points between pixels are interpolated, points outside of the window are 0. The
-    centroid leaves out values below 35 % of the largest, which are mostly noise.
+    Points between pixels are interpolated; points outside of the window are 0. The
+    centroid ignores values below 35 % of the largest, which are mostly noise.
     """
     largest = glyphs.max(axis=(1, 2), keepdims=True)
     weights = np.where(glyphs >= 0.35 * largest, glyphs, 0)
@@ -273,12 +273,12 @@ def _bank(
             classes.append(np.full(len(radius), label))
     bank = np.concatenate(patches), np.concatenate(classes)
     for array in bank:
-        array.flags.writeable = False  # it is shared by all later calls
+        array.flags.writeable = False  # the cache shares it between calls
     return bank
 
 
 def _blur(sigma: float, size: int) -> Floats:
-    """Returns the matrix [size, size] of a Gaussian blur; it is dark past the edge."""
+    """Returns the matrix [size, size] of a Gaussian blur with zeros past the edge."""
     if sigma == 0:
         return np.eye(size)
     offset = np.arange(size) - np.arange(size)[:, None]
@@ -299,20 +299,20 @@ def _check_images(images: Floats) -> None:
         )
     if not np.issubdtype(images.dtype, np.floating):
         raise UserError(
-            f"images of type {images.dtype} are not floats in [0, 1]; divide stored "
-            "uint8 images by 255."
+            f"images of type {images.dtype} are not floats in [0, 1]; divide uint8 "
+            "images by 255."
         )
     if not np.isfinite(images).all():
         bad = int((~np.isfinite(images)).any(axis=(1, 2, 3)).sum())
         raise UserError(
-            f"images hold NaN or infinite values in {bad} of {len(images)}; score the "
-            "images of a generator that has not diverged."
+            f"images hold NaN or infinite values in {bad} of {len(images)}; check that "
+            "the generator has not diverged."
         )
     low, high = float(images.min()), float(images.max())
     if low < 0 or high > 1:
         raise UserError(
-            f"images range from {low:.6g} to {high:.6g}, not within [0, 1]; turn "
-            "network images x into (x + 1) / 2."
+            f"images range from {low:.6g} to {high:.6g}, not within [0, 1]; convert "
+            "images x in [-1, 1] to (x + 1) / 2."
         )
 
 
@@ -321,5 +321,5 @@ def _check_labels(labels: NDArray[np.integer], count: int) -> None:
     if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
         raise UserError(
             f"labels of shape {labels.shape} and type {labels.dtype} are not one class "
-            f"for each of {count} images; pass {count} whole numbers."
+            f"for each of {count} images; pass {count} integers."
         )

@@ -1,10 +1,7 @@
-"""Two sets of images compared: scores, with what is needed to make them again."""
+"""The comparison of two sets of images: scores, with all that they depend on."""
 
 import dataclasses
 import hashlib
-import importlib.metadata
-import json
-import platform
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,16 +12,18 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-import sagan_jax
+from sagan_jax.errors import naming
 from sagan_jax.extractors import features, inception_weights
 from sagan_jax.extractors.features import Extractor
 from sagan_jax.extractors.preprocessing import Batch
+from sagan_jax.files import json_lines
 from sagan_jax.metrics import scores, statistics_files
 from sagan_jax.metrics.image_sets import ImageSet
+from sagan_jax.metrics.measured import Measured
+from sagan_jax.metrics.plan import Plan, Request, name_of, plan
 from sagan_jax.metrics.protocols import Protocol
-from sagan_jax.metrics.request import Plan, Request, name_of, plan
-from sagan_jax.metrics.scores import Measured
 from sagan_jax.metrics.statistics import Statistics
+from sagan_jax.runtime import provenance
 
 Line = dict[str, Any]
 
@@ -32,10 +31,11 @@ Line = dict[str, Any]
 def compare(request: Request, *, progress: bool = True) -> Line:
     """Returns the scores of generated images, with all that they depend on.
 
-    What can be wrong with the request is said before an image is decoded.
+    The request is checked before any image is decoded. The line is appended to
+    `request.json`, if given.
 
     Raises:
-      UserError: a set, a file or an option that cannot be.
+      UserError: a set, a file or an option that is invalid.
     """
     planned = plan(request)
     protocol, made = planned.protocol, planned.made
@@ -68,22 +68,21 @@ def compare(request: Request, *, progress: bool = True) -> Line:
         "weights": made.weights,
         "weights_origin": planned.weights.origin,
         "weights_public": planned.weights.is_public,
-        # 'precision' is a score.
+        # The key 'precision' is taken by the score.
         "network_precision": extractor.provenance["precision"],
         "batch_size": extractor.batch_size // jax.local_device_count(),
-        **_versions(),
-        **_named(numbers, planned.class_names),
+        **provenance.facts(),
+        **_with_class_names(numbers, planned.class_names),
     }
     if request.json:
-        with Path(request.json).expanduser().open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        json_lines.append(Path(request.json).expanduser(), line)
     return line
 
 
 def _real(
     planned: Plan, extractor: Extractor, progress: bool
 ) -> tuple[Measured | Statistics, Line]:
-    """Returns the reference, and what a line says of it."""
+    """Returns the reference, and the facts about it."""
     request, real, tap = planned.request, planned.real, planned.made.tap
     facts: Line = {"real": request.real}
     if isinstance(real, Statistics):
@@ -100,9 +99,10 @@ def _real(
         labels=planned.labels[0] if planned.labels else None,
     )
     if request.save_statistics:
-        place = Path(request.save_statistics).expanduser()
-        whole = Statistics.of(measured.features, measured.provenance)
-        statistics_files.save(place, whole)
+        statistics_files.save(
+            Path(request.save_statistics).expanduser(),
+            Statistics.of(measured.features, measured.provenance),
+        )
     return measured, facts | {
         "real_images": real.count,
         "real_pixels": pixels,
@@ -111,13 +111,13 @@ def _real(
 
 
 def _fake(planned: Plan, extractor: Extractor, progress: bool) -> tuple[Measured, Line]:
-    """Returns the generated images, measured, and what a line says of them."""
+    """Returns the generated images as the network sees them, and facts about them."""
     fake = planned.fake
     rows, pixels = _features("FAKE", fake, extractor, planned.taps, progress)
     measured = Measured(
         features=rows[planned.made.tap],
         provenance=planned.made,
-        logits=rows[planned.protocol.logits] if "is" in planned.metrics else None,
+        logits=rows[planned.protocol.logits] if planned.needs_logits else None,
         labels=planned.labels[1] if planned.labels else None,
     )
     return measured, {
@@ -129,64 +129,52 @@ def _fake(planned: Plan, extractor: Extractor, progress: bool) -> tuple[Measured
 
 
 def _features(
-    field: str,
+    side: str,
     images: ImageSet,
     extractor: Extractor,
     taps: Sequence[str],
     progress: bool,
 ) -> tuple[dict[str, NDArray[np.float32]], str]:
-    """Returns features by tap, and the sha256 of all pixels in their order."""
+    """Returns features by tap, and the SHA-256 of all pixels in order."""
     if progress:
-        print(f"{field}: {images.count} images", file=sys.stderr)
+        print(f"{side}: {images.count} images", file=sys.stderr)
     digest = hashlib.sha256()
 
     def hashed(batches: Iterable[Batch]) -> Iterator[Batch]:
         for batch in batches:
             for image in batch:
-                digest.update(f"{image.shape}".encode())
+                digest.update(f"{image.shape}".encode())  # pixels alone are ambiguous
                 digest.update(np.ascontiguousarray(image).data)
             yield batch
 
-    # Many passes at a time, so that reading and computing overlap.
+    # Several passes per batch, so that reading overlaps with computing.
     size = extractor.batch_size * max(1, 64 // extractor.batch_size)
-    found = features.extract(
-        hashed(images.batches(size)),
-        lambda batch: {
-            tap: rows for tap, rows in extractor(batch).items() if tap in taps
-        },
-        total=images.count,
-        progress=progress,
-    )
+    with naming(side, images.path):
+        # REAL has no use for logits, which the extractor computes for FAKE.
+        found = features.extract(
+            hashed(images.batches(size)),
+            lambda batch: {
+                tap: rows for tap, rows in extractor(batch).items() if tap in taps
+            },
+            total=images.count,
+            progress=progress,
+        )
     return found, digest.hexdigest()
 
 
 def _differences(protocol: Protocol, count: int) -> str:
-    """Returns in what the numbers differ from those of the protocol's name."""
+    """Returns how this comparison differs from the evaluator of the protocol."""
     found = [protocol.differs] if protocol.differs else []
     if count != protocol.fakes:
         found.append(f"{count} images instead of {protocol.fakes}")
     return "; ".join(found)
 
 
-def _named(numbers: scores.Scores, names: Sequence[str]) -> scores.Scores:
-    """Returns scores in which classes go by their names, not by numbers."""
+def _with_class_names(numbers: scores.Scores, names: Sequence[str]) -> scores.Scores:
+    """Returns scores in which classes have names instead of labels."""
     return {
         metric: {names[int(label)]: one for label, one in value.items()}
         if isinstance(value, dict)
         else value
         for metric, value in numbers.items()
-    }
-
-
-def _versions() -> Line:
-    device = jax.devices()[0]
-    packages = ("jax", "jaxlib", "flax", "numpy", "pillow")
-    return {
-        "sagan_jax": sagan_jax.__version__,
-        "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in packages},
-        "platform": platform.platform(),
-        "backend": device.platform,
-        "device": device.device_kind,
-        "devices": jax.local_device_count(),
     }

@@ -1,6 +1,6 @@
-"""The public weight file, made ours once: python -m sagan_jax.metrics.convert FILE.pth.
+"""Converts Inception weights: python -m sagan_jax.metrics.convert WEIGHTS.pth.
 
-The result is a safetensors file: a header and plain numbers, no pickle.
+The result is a safetensors file: a header and plain numbers, without a pickle.
 """
 
 import argparse
@@ -13,41 +13,43 @@ from sagan_jax.extractors import inception_weights as weights_lib
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Converts the file that the arguments name, and prints what it covers."""
+    """Converts the file in the arguments, and prints the taps that it covers."""
     parser = argparse.ArgumentParser(
         prog="python -m sagan_jax.metrics.convert",
-        description="Converts Inception weights, as pytorch-fid and torch-fidelity "
-        "publish them, to a safetensors file; neither PyTorch nor a pickle is run.",
+        description="Converts the Inception weights of pytorch-fid or torch-fidelity "
+        "to a safetensors file. Needs no PyTorch, and never executes a pickle.",
     )
     parser.add_argument("weights", metavar="WEIGHTS.pth", help=weights_lib.NAMES[0])
     parser.add_argument(
         "out",
         metavar="OUT.safetensors",
         nargs="?",
-        help="default, for the public file: where evaluations look for it",
+        help="the file to write (default for the public weights: the cache directory, "
+        "where evaluations look for them)",
     )
     arguments = parser.parse_args(argv)
     print(convert(arguments.weights, arguments.out))
 
 
 def convert(source: str, out: str | None = None) -> str:
-    """Returns one line about the file written.
+    """Returns one line that describes the written file.
 
     Raises:
-      UserError: the source cannot be read or is another network; no place to write; or
-        it is not the public file, and no place is named.
+      UserError: the source is unreadable or another network, the output is not
+        writable, or the source is not the public file and no output is given.
     """
     weights = weights_lib.read(source)
+    # Other weights in the cache would silently change what FID means.
     if out is None and not weights.is_public:
         raise UserError(
             f"weights={source!r} is not the public file (sha256 "
-            f"{weights_lib.SHA256[:12]}...), so it cannot take its place; name an "
+            f"{weights_lib.SHA256[:12]}...), so it is not stored in its place; pass "
             "OUT.safetensors."
         )
-    place = Path(out) if out else weights_lib.cache_dir() / weights_lib.CONVERTED
+    place = Path(out) if out else weights_lib.converted_file()
     if place.suffix != ".safetensors":
         raise UserError(
-            f"out={out!r} would be taken for another kind; let it end in .safetensors."
+            f"out={out!r} does not end in .safetensors; choose a name that does."
         )
     weights_lib.save(weights, place)
     kind = "the public weights" if weights.is_public else "weights of unknown origin"

@@ -1,4 +1,4 @@
-"""Two sets of images compared: python -m sagan_jax.metrics.evaluate REAL FAKE."""
+"""Compares two sets of images: python -m sagan_jax.metrics.evaluate REAL FAKE."""
 
 import argparse
 import json
@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from sagan_jax.errors import UserError
 from sagan_jax.extractors import inception_layers
-from sagan_jax.metrics import comparison, plan, protocols, report, scores
-from sagan_jax.metrics.request import Request
+from sagan_jax.metrics import comparison, protocols, scores
+from sagan_jax.metrics.comparison import Line
+from sagan_jax.metrics.plan import Request
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit code; what a user can mend is one sentence and 1."""
+    """Returns the exit code; a UserError is printed as one line and gives 1."""
     request = Request(**vars(_parser().parse_args(argv)))
     try:
         line = comparison.compare(request)
@@ -22,8 +23,52 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("error: interrupted.", file=sys.stderr)
         return 130
-    print(f"{report.table(line)}\n\n{json.dumps(line)}")
+    print(f"{table(line)}\n\n{json.dumps(line)}")
     return 0
+
+
+def table(line: Line) -> str:
+    """Returns the scores of a line as a table for people."""
+    kind = "the public weights" if line["weights_public"] else "weights"
+    count = line["real_images"]
+    rows = [
+        ("REAL", line["real"], f"{count or 'unknown number of'} images"),
+        ("FAKE", line["fake"], f"{line['fake_images']} images"),
+        ("by", line["protocol"], line["protocol_differs"]),
+        ("at", f"tap {line['tap']}", f"{kind} {line['weights'][:12]}"),
+    ]
+    for name, value in line.items():
+        if isinstance(value, float) and name != "time" and not name.endswith("_std"):
+            deviation = line.get(f"{name}_std")
+            rows.append(
+                (name, f"{value:.6g}", f"std {deviation:.3g}" if deviation else "")
+            )
+    rows += [("left out", name, why) for name, why in line["left_out"].items()]
+    widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
+    text = [
+        f"{first:<{widths[0]}}  {second:<{widths[1]}}  {third}".rstrip()
+        for first, second, third in rows
+    ]
+    return "\n".join(text + _notes(line))
+
+
+def _notes(line: Line) -> list[str]:
+    """Returns caveats that apply to the scores."""
+    notes = []
+    width = inception_layers.WIDTHS[line["tap"]]
+    fewest = min(line["real_images"] or line["fake_images"], line["fake_images"])
+    if fewest <= width:
+        notes.append(
+            f"note: with {fewest} images and {width} features, distances are mostly "
+            "bias; compare them only at equal counts."
+        )
+    for side in ("real", "fake"):
+        if lossy := line.get(f"{side}_lossy"):
+            notes.append(
+                f"note: {lossy} of {line[f'{side}_images']} images of "
+                f"{side.upper()} are JPEGs; lossy compression changes the distance."
+            )
+    return notes
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("real", metavar="REAL", help="the reference; see below")
-    parser.add_argument("fake", metavar="FAKE", help="generated images; see below")
+    parser.add_argument("fake", metavar="FAKE", help="the generated images; see below")
     for name, kind, metavar, text in _OPTIONS:
         parser.add_argument(
             f"--{name}",
@@ -47,8 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--assume_alike",
         action="store_true",
-        help="believe that statistics which do not say how they were measured, such as "
-        "pytorch-fid's, were measured as FAKE will be",
+        help="treat statistics without provenance, such as those of pytorch-fid, as "
+        "measured in the same way as FAKE",
     )
     return parser
 
@@ -58,59 +103,61 @@ _OPTIONS: tuple[tuple[str, type, str, str], ...] = (
         "metrics",
         str,
         "A,B",
-        f"of {', '.join(scores.METRICS)}; default: those of "
-        f"{', '.join(plan.USUAL)} that sets and weights allow",
+        f"comma-separated metrics from {', '.join(scores.METRICS)} (default: "
+        f"{', '.join(scores.USUAL)}, without those that the inputs do not allow)",
     ),
     (
         "protocol",
         str,
         "NAME",
-        f"of {', '.join(protocols.PROTOCOLS)} (default: torch-fidelity)",
+        f"evaluator to match: {', '.join(protocols.PROTOCOLS)} (default: "
+        "torch-fidelity)",
     ),
     (
         "weights",
         str,
         "FILE",
-        ".safetensors or .pth (default: the public file, which is downloaded once)",
+        ".safetensors or .pth file (default: the public weights, downloaded once)",
     ),
     (
         "tap",
         str,
         "TAP",
-        f"layer of the features, of {', '.join(inception_layers.TAPS)} (default: the "
-        "last that the weights cover, at most 2048)",
+        f"layer to take features from: {', '.join(inception_layers.TAPS)} (default: "
+        "the last one that the weights cover, up to 2048)",
     ),
     (
         "batch_size",
         int,
         "N",
-        "images in a pass on each device (default: 4 on a CPU, 128 on others)",
+        "images per pass on each device (default: 4 on a CPU, 128 on accelerators)",
     ),
-    ("json", str, "FILE", "append the line with all facts to it"),
+    ("json", str, "FILE", "append the line of JSON to FILE"),
     (
         "save_statistics",
         str,
         "FILE.npz",
-        "write mean and covariance of REAL, which this command and pytorch-fid read",
+        "write the mean and covariance of REAL; this command and pytorch-fid can read "
+        "the file",
     ),
 )
 
 _HELP = """\
-Compares two sets of images by what the Inception network of 2015-12-05 sees in them.
-Prints a table, and then one line of JSON with all that the numbers depend on."""
+Compares two sets of images by features of the Inception network of 2015-12-05.
+Prints a table, then one line of JSON with the scores and all that they depend on."""
 
 _MORE = """\
 REAL and FAKE are each one of:
-  a folder or a .zip    images below it, nested or not, in the order of their names;
+  a folder or a .zip    all images in it, nested or not, sorted by name;
                         with intra_fid, each sub-folder is a class
-  an .npz               uint8 `images` [N, H, W, 3], or one array of any name;
-                        with intra_fid, `labels` [N] too
-REAL may also be an .npz of statistics (mu, sigma) for fid, is and fid_infinity.
+  an .npz               uint8 `images` [N, H, W, 3], or a single array of any name;
+                        with intra_fid, also `labels` [N]
+REAL can also be an .npz of statistics (mu, sigma) for fid, is and fid_infinity.
 
-Images are read as RGB, without alpha, and stretched to 299 x 299 by the protocol's
-resize; nothing is cropped.
+Images are converted to RGB without alpha, and resized to 299 x 299 by the protocol's
+filter. They are not cropped.
 
-What cannot be is said in one sentence, and the exit code is 1."""
+Errors are reported in one sentence, with exit code 1."""
 
 
 if __name__ == "__main__":

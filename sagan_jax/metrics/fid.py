@@ -1,13 +1,14 @@
-"""The Frechet distance between features, and its limit for endless samples.
+"""The Frechet distance between features, and its limit for infinitely many samples.
 
-|m1 - m2|^2 + tr S1 + tr S2 - 2 T with T = tr (S1 S2)^(1/2), all in float64. With any
-factors F1' F1 = S1 and F2' F2 = S2, T is the sum of the singular values of F1 F2', the
-nuclear norm. Two facts keep rounding out of T: few samples have a factor without any
-arithmetic, their centred features; and n samples span n - 1 directions, so that all
-further eigenvalues are zero and need not be computed as the square root of 1e-16.
+The distance is |m1 - m2|^2 + tr S1 + tr S2 - 2 T with T = tr (S1 S2)^(1/2), all in
+float64. For any factors F1' F1 = S1 and F2' F2 = S2, T is the nuclear norm of F1 F2',
+the sum of its singular values. Two facts keep rounding errors out of T. If samples are
+few, their centred features are a factor, and no covariance is needed. And n samples
+span n - 1 directions, so all other eigenvalues are exactly zero, where computed ones
+would contribute the square root of 1e-16 each.
 
-No epsilon is added and nothing is clamped: of a set and itself the distance is some
-+-1e-11, and the caller may show max(distance, 0).
+No epsilon is added and nothing is clamped. The distance between a set and itself is
+about +-1e-11; display max(distance, 0) if that matters.
 
 Source: Heusel et al. 2017, equation 6, https://arxiv.org/abs/1706.08500
 """
@@ -19,6 +20,7 @@ from numpy.typing import ArrayLike
 
 from sagan_jax.errors import UserError
 from sagan_jax.metrics import rows as rows_lib
+from sagan_jax.metrics.measured import Sets
 from sagan_jax.metrics.rows import Doubles, Rows
 from sagan_jax.metrics.statistics import Statistics, check_same_pipeline
 
@@ -26,24 +28,28 @@ from sagan_jax.metrics.statistics import Statistics, check_same_pipeline
 def frechet_distance(
     real: ArrayLike | Statistics, fake: ArrayLike | Statistics
 ) -> float:
-    """Returns the squared Frechet distance of Gaussians fitted to two sets.
+    """Returns the squared Frechet distance between Gaussians fitted to two sets.
 
-    For the 2048 pooled features of the FID network this is the FID; of others it wants
-    another name. It falls with the counts, about linearly in 1 / n: compare equal ones.
+    For the 2048 pooled features of the FID network this is the FID; for other features,
+    use another name. The expected distance falls with the number of images, about
+    linearly in 1 / n: compare only values from equal counts.
+
+    Two `Statistics` must have the same pipeline, tap and weights. Arrays carry no
+    provenance, so nothing is checked for them.
 
     Args:
-      real: features [N, d], or their statistics.
-      fake: likewise. Two statistics must be of one pipeline, tap and weights; an array
-        says nothing of itself, and is taken at its word.
+      real: features [N, d] or statistics of the real images.
+      fake: features [M, d] or statistics of the generated images.
 
     Raises:
-      UserError: features of another kind or of different d, fewer than 2 images, or
-        statistics that were not measured alike.
+      UserError: invalid features, different d, fewer than 2 images, or statistics that
+        were measured differently.
     """
     ours, theirs = _as_set(real, "real features"), _as_set(fake, "fake features")
     rows_lib.check_one_width(_width(ours), _width(theirs))
     if isinstance(ours, Statistics) and isinstance(theirs, Statistics):
         check_same_pipeline(ours, theirs)
+    # Singular values of [n, m] are cheap and exact for few rows; otherwise use [d, d].
     if not (_are_few(ours) or _are_few(theirs)):
         ours, theirs = _statistics(ours), _statistics(theirs)
         return _distance_from(*_mean_and_factor(ours), ours.n, theirs)
@@ -56,9 +62,9 @@ def frechet_distance(
 
 @dataclass(frozen=True, slots=True)
 class FidInfinity:
-    """A line through distances over 1 / n, and the points that it was fitted to."""
+    """A line fitted to distances as a function of 1 / n, and the fitted points."""
 
-    value: float  # where 1 / n is 0
+    value: float  # the intercept, at 1 / n = 0
     slope: float
     sizes: tuple[int, ...]
     distances: tuple[float, ...]
@@ -72,28 +78,29 @@ def fid_infinity(
     points: int = 15,
     shuffle_seed: int | None = 2020,
 ) -> FidInfinity:
-    """Returns the distance that the generator would have with endless samples.
+    """Returns an estimate of the distance for infinitely many generated images.
 
-    Subsets of n = `least` to N generated images, evenly spaced, are each compared with
-    the whole real set; least squares over 1 / n give the intercept. The bias from the
-    finite real set stays.
+    Subsets of n generated images, with n evenly spaced from `least` to N, are each
+    compared with the whole real set. The estimate is the intercept of a least-squares
+    line in 1 / n. The bias of the finite real set remains.
 
     Args:
-      real: features [M, d], or their statistics.
-      fake: features [N, d].
-      least: images in the smallest subset.
-      points: how many subsets.
-      shuffle_seed: of the order from which each subset takes the first n; the features
-        are shuffled again for each. None: the first n as they come.
+      real: features [M, d] or statistics of the real images.
+      fake: features [N, d] of the generated images.
+      least: number of images in the smallest subset.
+      points: number of subsets.
+      shuffle_seed: seed of the shuffles; each subset is the first n images of a new
+        shuffle. None takes the first n in the given order.
 
     Raises:
-      UserError: as `frechet_distance`, or too few images or points for a line.
+      UserError: as in `frechet_distance`, or too few images or points for a line.
 
     Source: Chong and Forsyth 2020, section 3, https://arxiv.org/abs/1911.07023
     """
     if points < 2 or least < 2:
         raise UserError(
-            f"points={points} and least={least} give no line; set both to 2 or more."
+            f"points={points} and least={least} do not define a line; set both to 2 "
+            "or more."
         )
     ours = _statistics(_as_set(real, "real features"))
     rows = rows_lib.as_rows(fake, "fake features", at_least=least + 1)
@@ -113,6 +120,24 @@ def fid_infinity(
     )
 
 
+def score(sets: Sets) -> tuple[float]:
+    """Returns the Frechet distance."""
+    fake = sets.fake
+    if isinstance(sets.real, Statistics):  # two statistics have their pipelines checked
+        statistics = Statistics.of(fake.features, fake.provenance)
+        return (frechet_distance(sets.real, statistics),)
+    return (frechet_distance(sets.real.features, fake.features),)
+
+
+def score_infinity(sets: Sets) -> tuple[float, int]:
+    """Returns the limit of the distance, and the size of the smallest subset."""
+    real = sets.real if isinstance(sets.real, Statistics) else sets.real.features
+    fake = sets.fake.features
+    # Below the usual 50,000 images, start from a tenth of what is available.
+    least = min(5000, max(2, len(fake) // 10))
+    return fid_infinity(real, fake, least=least).value, least
+
+
 def _as_set(values: ArrayLike | Statistics, name: str) -> Rows | Statistics:
     if not isinstance(values, Statistics):
         return rows_lib.as_rows(values, name, at_least=2)
@@ -126,7 +151,7 @@ def _width(values: Rows | Statistics) -> int:
 
 
 def _are_few(values: Rows | Statistics) -> bool:
-    """Returns whether rows span less than all d directions."""
+    """Returns whether `values` are rows that span fewer than d directions."""
     return not isinstance(values, Statistics) and len(values) <= values.shape[1]
 
 
@@ -143,16 +168,16 @@ def _mean_and_factor(values: Rows | Statistics) -> tuple[Doubles, Doubles]:
     statistics = _statistics(values)
     eigenvalues, vectors = np.linalg.eigh(statistics.cov)
     kept = slice(len(eigenvalues) - _rank(statistics.n, statistics.d), None)
-    roots = np.sqrt(np.maximum(eigenvalues[kept], 0))  # below 0 there is rounding only
+    roots = np.sqrt(np.maximum(eigenvalues[kept], 0))  # negative ones are rounding
     return statistics.mean, roots[:, None] * vectors[:, kept].T
 
 
 def _distance_from(
     mean: Doubles, factor: Doubles, n: int | None, fake: Statistics
 ) -> float:
-    """Returns the distance of `fake` from n images of which mean and factor are known.
+    """Returns the distance between `fake` and n images with this mean and factor.
 
-    The eigenvalues of F1 S2 F1' are those of S1 S2, but for zeros.
+    F1 S2 F1' and S1 S2 have the same nonzero eigenvalues.
     """
     cov = fake.cov
     eigenvalues = np.linalg.eigvalsh(factor @ cov @ factor.T)
@@ -164,5 +189,5 @@ def _distance_from(
 
 
 def _rank(n: int | None, d: int) -> int:
-    """Returns the largest rank that a covariance of n rows [d] can have."""
+    """Returns the largest possible rank of the covariance of n rows [d]."""
     return d if n is None else min(n - 1, d)

@@ -1,14 +1,16 @@
-"""The Frechet distance class by class, and what real images alone would score.
+"""The Frechet distance within each class, and the distance between real images alone.
 
-A class has few images, often fewer than features, so every number here is mostly the
-bias of its counts: a perfect generator is far from 0. The counts are part of the
-result, and so is a floor that no generator can be expected to pass.
+A class has few images, often fewer than features. Every distance here is therefore
+mostly bias from its counts, and even a perfect generator is far from 0. The result
+includes the counts, and a floor that a perfect generator reaches in expectation.
 
 Source: Miyato and Koyama 2018, section 5.1, https://arxiv.org/abs/1802.05637
 """
 
-from collections.abc import Sequence
+import collections
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,18 +18,22 @@ from numpy.typing import ArrayLike, NDArray
 from sagan_jax.errors import UserError
 from sagan_jax.metrics import rows
 from sagan_jax.metrics.fid import frechet_distance
+from sagan_jax.metrics.measured import Sets
 from sagan_jax.metrics.rows import Rows
+
+LEAST = (4, 2)
+"""Smallest numbers of real and of generated images in a class."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassDistance:
-    """One class: the distance, and two at one smaller count that may be compared.
+    """The distance for one class, and two distances at equal counts to compare.
 
     Let h be half of the real images, rounded down, or the number of fakes if that is
-    smaller. Two disjoint random sets of h real images are `floor` apart; the first of
-    them and h random fakes are `matched` apart. Both pay the bias of h against h, so a
-    perfect generator has matched = floor in expectation. The distance itself uses all
-    images, and with that other counts: it is not to be compared with the floor.
+    smaller. `floor` is the distance between two disjoint random sets of h real images;
+    `matched` is the distance between the first of them and h random fakes. Both have
+    the bias of h against h images, so a perfect generator has matched = floor in
+    expectation. `distance` uses all images, so it must not be compared with `floor`.
     """
 
     distance: float
@@ -40,7 +46,7 @@ class ClassDistance:
 
 @dataclass(frozen=True, slots=True)
 class IntraFid:
-    """Means over classes, each class with one vote, and the classes by label."""
+    """Unweighted means over classes, and the distances of each class by label."""
 
     mean: float
     floor: float
@@ -59,27 +65,28 @@ def intra_frechet_distance(
 ) -> IntraFid:
     """Returns the Frechet distance within each class, and the means over classes.
 
-    The features of one class at a time are float64: 1000 covariances of 2048 features
-    would be 33 GB, all the features 0.4 GB for 50,000 images (a memory map will do).
+    Only one class at a time is converted to float64. 1000 covariances of 2048 features
+    would take 33 GB; the features of 50,000 images take 0.4 GB, and may be memory maps.
 
     Args:
       real: features [N, d].
-      real_labels: [N] of whole numbers.
+      real_labels: integer classes [N].
       fake: features [M, d].
-      fake_labels: [M], the classes that the images were meant to have.
-      classes: those to measure; None: all that either set has.
-      seed: of the sets of h images; a class draws the same whichever others there are.
+      fake_labels: integer classes [M] that the images were generated for.
+      classes: classes to measure; None means all classes of either set.
+      seed: seed of the sets of h images; the draws of a class do not depend on which
+        other classes are measured.
 
     Raises:
-      UserError: features of another kind or of different d, labels that do not belong
-        to them, or a class with fewer than 4 real or 2 generated images.
+      UserError: invalid features, different d, labels that do not match the features,
+        or a class with fewer than 4 real or 2 generated images.
     """
     real_rows, fake_rows = rows.as_pair(real, fake)
     reals = _rows_by_class(real_labels, len(real_rows), "real_labels")
     fakes = _rows_by_class(fake_labels, len(fake_rows), "fake_labels")
     chosen = sorted(reals.keys() | fakes.keys() if classes is None else set(classes))
     if not chosen:
-        raise UserError("classes=[] name nothing to measure; name at least one.")
+        raise UserError("classes=[] is empty; pass at least one class.")
     for label in chosen:
         _check_class(label, reals, fakes)
     found = {
@@ -93,6 +100,50 @@ def intra_frechet_distance(
     return IntraFid(mean, floor, matched, found)
 
 
+def score(sets: Sets) -> tuple[float, float, float, dict[str, dict[str, Any]]]:
+    """Returns mean, floor and matched, and the values of each class by label."""
+    real, fake = sets.real_features, sets.fake.features
+    real_labels, fake_labels = sets.labels
+    found = intra_frechet_distance(real, real_labels, fake, fake_labels)
+    classes = {
+        str(label): {
+            "distance": one.distance,
+            "real": one.real_count,
+            "fake": one.fake_count,
+            "floor": one.floor,
+            "matched": one.matched,
+            "half": one.half_count,
+        }
+        for label, one in found.classes.items()
+    }
+    return found.mean, found.floor, found.matched, classes
+
+
+def numbered_classes(
+    real: Sequence[str], fake: Sequence[str]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
+    """Returns the labels of both sets, and the class names that they index.
+
+    Args:
+      real: class name of each real image.
+      fake: class name of each generated image.
+
+    Raises:
+      UserError: a class without real images, or with too few images.
+    """
+    reals, fakes = collections.Counter(real), collections.Counter(fake)
+    names = sorted(reals)
+    # Classes that only the generated images have come first: usually a wrong folder.
+    for name in (*sorted(fakes.keys() - reals.keys()), *names):
+        _check_counts(name, reals[name], fakes[name], "remove it from both sets")
+    number = {name: index for index, name in enumerate(names)}
+
+    def labels(classes: Iterable[str]) -> NDArray[np.int64]:
+        return np.array([number[name] for name in classes])
+
+    return labels(real), labels(fake), names
+
+
 def _class_distance(
     real: Rows,
     of_real: NDArray[np.intp],
@@ -100,7 +151,7 @@ def _class_distance(
     of_fake: NDArray[np.intp],
     seed: int,
 ) -> ClassDistance:
-    draw = np.random.default_rng(seed)
+    draw = np.random.default_rng(seed)  # anew for each class: independent of the others
     half = min(len(of_real) // 2, len(of_fake))
     reals, fakes = draw.permutation(of_real), draw.permutation(of_fake)
     one = real[reals[:half]]
@@ -117,14 +168,14 @@ def _class_distance(
 def _rows_by_class(
     labels: ArrayLike, count: int, name: str
 ) -> dict[int, NDArray[np.intp]]:
-    """Returns the rows of each class, in order."""
+    """Returns the indices of the rows of each class, in order."""
     given = np.asarray(labels)
     if given.shape != (count,) or given.dtype.kind not in "iu":
         raise UserError(
             f"{name} of shape {given.shape} and type {given.dtype} are not one class "
-            f"for each of {count} images; pass {count} whole numbers."
+            f"for each of {count} images; pass {count} integers."
         )
-    order = np.argsort(given, kind="stable")
+    order = np.argsort(given, kind="stable")  # one sort instead of a scan per class
     found, starts = np.unique(given[order], return_index=True)
     return dict(zip(found.tolist(), np.split(order, starts[1:]), strict=True))
 
@@ -132,14 +183,18 @@ def _rows_by_class(
 def _check_class(
     label: int, reals: dict[int, NDArray[np.intp]], fakes: dict[int, NDArray[np.intp]]
 ) -> None:
-    real_count, fake_count = len(reals.get(label, ())), len(fakes.get(label, ()))
-    if not real_count:
+    counts = len(reals.get(label, ())), len(fakes.get(label, ()))
+    _check_counts(label, *counts, "leave it out of `classes`")
+
+
+def _check_counts(name: int | str, real: int, fake: int, remedy: str) -> None:
+    if not real:
         raise UserError(
-            f"class {label} has {fake_count} generated images but no reference; add "
-            "real images of it, or leave it out of `classes`."
+            f"class {name!r} has {fake} generated images but no real ones; add real "
+            f"images, or {remedy}."
         )
-    if real_count < 4 or fake_count < 2:
+    if real < LEAST[0] or fake < LEAST[1]:
         raise UserError(
-            f"class {label} has {real_count} real and {fake_count} generated images, "
-            "fewer than 4 and 2; add some, or leave it out of `classes`."
+            f"class {name!r} has {real} real and {fake} generated images, fewer than "
+            f"{LEAST[0]} and {LEAST[1]}; add images, or {remedy}."
         )

@@ -1,4 +1,4 @@
-"""The kernel inception distance: an unbiased squared MMD, so it may be negative.
+"""The kernel inception distance: an unbiased squared MMD, so it can be negative.
 
 Source: Binkowski et al. 2018, section 4, https://arxiv.org/abs/1801.01401
 """
@@ -8,7 +8,10 @@ from numpy.typing import ArrayLike
 
 from sagan_jax.errors import UserError
 from sagan_jax.metrics import rows as rows_lib
+from sagan_jax.metrics.measured import Sets
 from sagan_jax.metrics.rows import Doubles
+
+_SUBSET_SIZE = 1000
 
 
 def kernel_distance(
@@ -18,32 +21,32 @@ def kernel_distance(
     subset_size: int = 1000,
     seed: int = 2020,
 ) -> tuple[float, float]:
-    """Returns the mean over random subsets of the squared MMD, and its deviation.
+    """Returns the squared MMD over random subsets: mean and standard deviation.
 
-    The kernel is (x.y / d + 1)^3. The deviation is that between subsets (divisor
-    `subsets`), which overlap: it is no standard error.
+    The kernel is (x.y / d + 1)^3. The deviation is taken between subsets, with divisor
+    `subsets`. Subsets overlap, so it is not a standard error.
 
     Args:
       real: features [N, d].
       fake: features [M, d].
-      subsets: how many.
-      subset_size: images of either set in each, drawn without replacement.
-      seed: of the draws, which are torch-fidelity's.
+      subsets: number of subsets.
+      subset_size: images drawn from each set per subset, without replacement.
+      seed: seed of the draws; the draws are those of torch-fidelity.
 
     Raises:
-      UserError: features of another kind or of different d, fewer images than
-        subset_size, or no subset.
+      UserError: invalid features, different d, fewer images than `subset_size`, or no
+        subset.
     """
     if subsets < 1 or subset_size < 2:
         raise UserError(
-            f"subsets={subsets} of subset_size={subset_size} measure nothing; set them "
-            "to at least 1 and 2."
+            f"subsets={subsets} and subset_size={subset_size} are too small; use at "
+            "least 1 subset of 2 images."
         )
     real_rows, fake_rows = rows_lib.as_pair(real, fake, at_least=subset_size)
-    draw = np.random.RandomState(seed)
+    draw = np.random.RandomState(seed)  # as in torch-fidelity
     distances = []
     for _ in range(subsets):
-        # Generated ones are drawn first: torch-fidelity's order of arguments.
+        # The generated set is drawn first, as in torch-fidelity.
         fakes = draw.choice(len(fake_rows), subset_size, replace=False)
         reals = draw.choice(len(real_rows), subset_size, replace=False)
         distances.append(
@@ -54,8 +57,15 @@ def kernel_distance(
     return float(np.mean(distances)), float(np.std(distances))
 
 
+def score(sets: Sets) -> tuple[float, float, int]:
+    """Returns the KID, its deviation, and the subset size, at most 1000."""
+    real, fake = sets.real_features, sets.fake.features
+    size = min(_SUBSET_SIZE, len(real), len(fake))
+    return *kernel_distance(real, fake, subset_size=size), size
+
+
 def _squared_mmd(real: Doubles, fake: Doubles) -> float:
-    """Returns the unbiased estimate: no image is compared with itself."""
+    """Returns the unbiased estimate, which compares no image with itself."""
     m = len(real)
     within = 0.0
     for rows in (real, fake):

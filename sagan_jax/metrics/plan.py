@@ -1,177 +1,265 @@
-"""What can be measured of two sets of images, known before one of them is decoded."""
+"""Checks a comparison of two sets of images before any image is decoded."""
 
-import collections
 import dataclasses
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sagan_jax.errors import UserError
-from sagan_jax.extractors import inception_layers
-from sagan_jax.metrics import rows, scores
+from sagan_jax.errors import UserError, naming
+from sagan_jax.extractors import inception_layers, inception_weights
+from sagan_jax.extractors.inception_weights import Weights
+from sagan_jax.metrics import (
+    image_sets,
+    intra_fid,
+    protocols,
+    rows,
+    scores,
+    statistics_files,
+)
 from sagan_jax.metrics.image_sets import ImageSet
 from sagan_jax.metrics.protocols import Protocol
+from sagan_jax.metrics.scores import METRICS
 from sagan_jax.metrics.statistics import Provenance, Statistics, check_same_pipeline
 
-USUAL = ("fid", "is", "kid", "precision_recall", "density_coverage")
-"""Taken where nobody asks for others, as far as there is what they need."""
 
-_LEAST = {  # real and generated images
-    "fid": (2, 2),
-    "is": (0, 1),
-    "kid": (2, 2),
-    "precision_recall": (5, 5),
-    "density_coverage": (7, 7),
-    "intra_fid": (4, 2),
-    "fid_infinity": (2, 3),
-}
-_FROM_STATISTICS = ("fid", "is", "fid_infinity")  # no real features are looked at
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The arguments of `sagan_jax.metrics.evaluate`, with their defaults.
+
+    Attributes:
+      real: a folder, .zip or .npz of images, or an .npz of statistics.
+      fake: a folder, .zip or .npz of images.
+      metrics: names from scores.METRICS, separated by commas; '' means scores.USUAL.
+      protocol: a name from protocols.PROTOCOLS.
+      weights: a weights file; '' means the public weights, see inception_weights.load.
+      tap: the layer; '' means the last one that the weights cover, up to '2048'.
+      batch_size: images per pass on each device; 0 means the default of Extractor.
+      json: a file to append the line to; '' means none.
+      save_statistics: an .npz to write the statistics of the real images to; '' means
+        none.
+      assume_alike: whether statistics without provenance count as measured in the same
+        way as the generated images.
+    """
+
+    real: str
+    fake: str
+    metrics: str = ""
+    protocol: str = "torch-fidelity"
+    weights: str = ""
+    tap: str = ""
+    batch_size: int = 0
+    json: str = ""
+    save_statistics: str = ""
+    assume_alike: bool = False
 
 
-def choose(
-    given: str,
-    real: ImageSet | Statistics,
-    fake: ImageSet,
-    *,
-    protocol: Protocol,
-    taps: Sequence[str],
-) -> tuple[list[str], dict[str, str]]:
-    """Returns the metrics to compute, and why each of the usual others is left out.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Plan:
+    """A request that has been checked, with its files opened.
 
-    Args:
-      given: of scores.METRICS, with commas between; '': the usual ones.
-      real: the reference.
-      fake: of the generated images.
-      protocol: how the inception score is taken.
-      taps: that the weights cover.
+    Attributes:
+      request: the request.
+      protocol: the protocol.
+      real: the reference: images that are not decoded yet, or statistics.
+      fake: the generated images, not decoded yet.
+      weights: the weights of the network.
+      metrics: the metrics to compute.
+      left_out: default metrics that are not possible here, each with the reason.
+      made: the provenance of the features of the generated images.
+      assumed_alike: whether `real` is statistics without provenance, see Request.
+      labels: labels of the real and of the generated images, or None if no metric needs
+        them.
+      class_names: the names that the labels index.
+    """
+
+    request: Request
+    protocol: Protocol
+    real: ImageSet | Statistics
+    fake: ImageSet
+    weights: Weights
+    metrics: list[str]
+    left_out: dict[str, str]
+    made: Provenance
+    assumed_alike: bool
+    labels: tuple[NDArray[np.int64], NDArray[np.int64]] | None
+    class_names: list[str]
+
+    @property
+    def needs_logits(self) -> bool:
+        """Whether a metric needs logits."""
+        return any(METRICS[name].needs_logits for name in self.metrics)
+
+    @property
+    def taps(self) -> list[str]:
+        """The taps to extract from the generated images."""
+        logits = [self.protocol.logits] if self.needs_logits else []
+        return list(dict.fromkeys([self.made.tap, *logits]))
+
+
+def plan(request: Request) -> Plan:
+    """Returns the checked plan of a comparison.
 
     Raises:
-      UserError: an unknown metric, or one that was asked for and cannot be.
+      UserError: a set, a file or an option that is invalid, or that does not fit the
+        others.
     """
-    names = asked_for(given)
-    reasons = {name: _obstacle(name, real, fake, protocol, taps) for name in names}
+    protocol = protocols.protocol_of(request.protocol)
+    names = scores.names_of(request.metrics)
+    labelled = any(METRICS[name].needs_classes for name in names)
+    # Cheap checks first: the weights may have to be downloaded.
+    _check_options(request)
+    real, fake = _open_real(request, labelled), _open_fake(request, labelled)
+    weights = inception_weights.load(request.weights)
+    made = Provenance(
+        data_set=name_of(request.fake),
+        split="",
+        preprocessing="RGB, not cropped, uint8",
+        pipeline=protocol.pipeline,
+        tap=_tap(request.tap, weights.taps),
+        weights=weights.digest,
+    )
+    reasons = {name: _obstacle(name, real, fake, protocol, weights) for name in names}
     left_out = {name: reason for name, reason in reasons.items() if reason}
-    # Without the distance nothing is left that says much.
-    refused = [name for name in left_out if given or name == "fid"]
-    if refused:
-        raise UserError(
-            f"metrics: {refused[0]!r} {left_out[refused[0]]}; give what it needs, or "
-            "leave it out."
+    _check_left_out(request, left_out)
+    labels: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    class_names: list[str] = []
+    assumed_alike = isinstance(real, Statistics) and real.provenance is None
+    if isinstance(real, Statistics):
+        real = _as_alike(request, real, made)
+    elif labelled:
+        *both, class_names = intra_fid.numbered_classes(
+            real.classes or (), fake.classes or ()
         )
-    return [name for name in names if name not in left_out], left_out
+        labels = both[0], both[1]
+    return Plan(
+        request=request,
+        protocol=protocol,
+        real=real,
+        fake=fake,
+        weights=weights,
+        metrics=[name for name in names if name not in left_out],
+        left_out=left_out,
+        made=made,
+        assumed_alike=assumed_alike,
+        labels=labels,
+        class_names=class_names,
+    )
 
 
-def asked_for(given: str) -> tuple[str, ...]:
-    """Returns the metrics of a list with commas, or the usual ones for ''.
-
-    Raises:
-      UserError: one is not known.
-    """
-    names = tuple(dict.fromkeys(given.replace(" ", "").split(","))) if given else USUAL
-    scores.check_metrics(names)
-    return names
+def name_of(path: str) -> str:
+    """Returns the last part of a path, also for '.'."""
+    return Path(os.path.abspath(Path(path).expanduser())).name
 
 
-def tap_of(given: str, taps: Sequence[str]) -> str:
-    """Returns the tap to take features at: `given`, or the last covered, up to 2048.
+def _check_options(request: Request) -> None:
+    if request.batch_size < 0:
+        raise UserError(
+            f"batch_size={request.batch_size} is negative; set it to 1 or more, or to "
+            "0 for the default."
+        )
+    for option, path in (
+        ("json", request.json),
+        ("save_statistics", request.save_statistics),
+    ):
+        place = Path(path).expanduser()
+        if path and (place.is_dir() or not os.access(place.parent, os.W_OK)):
+            raise UserError(
+                f"{option}={path!r} is not writable; choose a file in an existing "
+                "folder."
+            )
+    if request.save_statistics and not request.save_statistics.endswith(".npz"):
+        raise UserError(
+            f"save_statistics={request.save_statistics!r} does not end in .npz; choose "
+            "a name that does."
+        )
 
-    Raises:
-      UserError: it is not known, or the weights do not reach it.
-    """
+
+def _open_real(request: Request, labelled: bool) -> ImageSet | Statistics:
+    with naming("REAL", request.real):
+        if not image_sets.is_statistics(request.real):
+            return image_sets.open_images(request.real, labelled=labelled)
+        if request.save_statistics:
+            raise UserError(
+                f"{request.real!r} already holds statistics; drop --save_statistics."
+            )
+        return statistics_files.load(Path(request.real).expanduser())
+
+
+def _open_fake(request: Request, labelled: bool) -> ImageSet:
+    with naming("FAKE", request.fake):
+        if image_sets.is_statistics(request.fake):
+            raise UserError(
+                f"{request.fake!r} holds statistics, which are supported for REAL "
+                "only; pass the generated images."
+            )
+        return image_sets.open_images(request.fake, labelled=labelled)
+
+
+def _tap(given: str, covered: Sequence[str]) -> str:
+    """Returns the given tap, or the last one that is covered, up to 2048."""
     if given and given not in inception_layers.TAPS:
         raise UserError(
             f"tap={given!r} is not known; choose among "
             f"{', '.join(inception_layers.TAPS)}."
         )
-    if given and given not in taps:
+    if given and given not in covered:
         raise UserError(
-            f"tap={given!r}: the weights cover {', '.join(taps)} only; choose among "
-            "these, or give whole weights."
+            f"tap={given!r} is beyond the weights, which cover {', '.join(covered)}; "
+            "choose one of these, or pass complete weights."
         )
-    return given or [tap for tap in taps if not tap.startswith("logits")][-1]
-
-
-def labels_of(
-    real: Sequence[str], fake: Sequence[str]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
-    """Returns the labels of both sets and the class names that they count through.
-
-    Args:
-      real: the name of each image's class.
-      fake: likewise.
-
-    Raises:
-      UserError: a class that only the generated images have, or with too few images.
-    """
-    reals, fakes = collections.Counter(real), collections.Counter(fake)
-    if strange := sorted(fakes.keys() - reals.keys()):
-        raise UserError(
-            f"class {strange[0]!r} has {fakes[strange[0]]} generated images but no "
-            "reference; add real images of it, or remove it."
-        )
-    names = sorted(reals)
-    for name in names:
-        if reals[name] < 4 or fakes[name] < 2:
-            raise UserError(
-                f"class {name!r} has {reals[name]} real and {fakes[name]} generated "
-                "images, fewer than 4 and 2; add some, or remove it from both."
-            )
-    number = {name: index for index, name in enumerate(names)}
-
-    def labels(classes: Iterable[str]) -> NDArray[np.int64]:
-        return np.array([number[name] for name in classes])
-
-    return labels(real), labels(fake), names
-
-
-def as_alike(
-    path: str, real: Statistics, fake: Provenance, assume_alike: bool
-) -> Statistics:
-    """Returns statistics of a file, if they were measured as the fakes will be.
-
-    Args:
-      path: of the file.
-      real: read from it.
-      fake: what will be measured, and how.
-      assume_alike: whether to believe it of a file that does not say.
-
-    Raises:
-      UserError: they were measured otherwise, or do not say how.
-    """
-    if real.provenance is None:
-        if not assume_alike:
-            raise UserError(
-                f"REAL={path!r} does not say how it was measured; pass --assume_alike "
-                f"if it was by pipeline {fake.pipeline!r} at tap {fake.tap!r} of the "
-                "same weights."
-            )
-        real = dataclasses.replace(real, provenance=fake)
-    check_same_pipeline(real, Statistics.empty(real.d, fake))
-    rows.check_one_width(real.d, inception_layers.WIDTHS[fake.tap])
-    return real
+    return given or [tap for tap in covered if not tap.startswith("logits")][-1]
 
 
 def _obstacle(
-    metric: str,
+    name: str,
     real: ImageSet | Statistics,
     fake: ImageSet,
     protocol: Protocol,
-    taps: Sequence[str],
+    weights: Weights,
 ) -> str:
-    """Returns why a metric cannot be, as the end of a sentence; '' if it can."""
-    if isinstance(real, Statistics) and metric not in _FROM_STATISTICS:
-        return "needs each real image, and REAL holds statistics only"
-    if metric == "is" and protocol.logits not in taps:
-        return f"needs {protocol.logits}, which the weights do not reach"
-    least, least_fake = _LEAST[metric]
-    if metric == "is":
-        least_fake += protocol.ddof
+    """Returns why a metric is not possible, as the end of a sentence, or ''."""
+    metric = METRICS[name]
+    if metric.needs_real_images and isinstance(real, Statistics):
+        return "needs each real image, but REAL holds only statistics"
+    least, least_fake = metric.least
+    if metric.needs_logits:
+        if protocol.logits not in weights.taps:
+            return f"needs {protocol.logits}, which the weights do not cover"
+        least_fake += protocol.ddof  # a deviation over splits, each of an image or more
     known = None if isinstance(real, Statistics) else real.count
-    for field, count, needed in (
+    for side, count, needed in (
         ("REAL", known, least),
         ("FAKE", fake.count, least_fake),
     ):
         if count is not None and count < needed:
-            return f"needs {needed} images at least, and {field} holds {count}"
+            return f"needs at least {needed} images, but {side} holds {count}"
     return ""
+
+
+def _check_left_out(request: Request, left_out: dict[str, str]) -> None:
+    """Raises if a metric that was asked for is not possible, or if 'fid' is not."""
+    # Without the distance, the remaining default metrics say little.
+    for name, reason in left_out.items():
+        if request.metrics or name == "fid":
+            raise UserError(
+                f"metrics: {name!r} {reason}; provide that, or choose other --metrics."
+            )
+
+
+def _as_alike(request: Request, real: Statistics, made: Provenance) -> Statistics:
+    """Returns the statistics of REAL if they were measured as FAKE will be."""
+    if real.provenance is None:
+        if not request.assume_alike:
+            raise UserError(
+                f"REAL={request.real!r} does not record how it was measured; pass "
+                f"--assume_alike if it comes from pipeline {made.pipeline!r} at tap "
+                f"{made.tap!r} with the same weights."
+            )
+        real = dataclasses.replace(real, provenance=made)
+    # Files of pytorch-fid have no provenance, but their width tells other layers apart.
+    check_same_pipeline(real, Statistics.empty(real.d, made))
+    rows.check_one_width(real.d, inception_layers.WIDTHS[made.tap])
+    return real

@@ -1,12 +1,12 @@
-"""Precision, recall, density and coverage: whose neighbourhoods the images lie in.
+"""Precision, recall, density and coverage, from nearest neighbours.
 
-A ball about each image reaches to its k-th nearest neighbour in its own set. Distances
-are float64, of blocks of 2048 x 2048 images: about 0.3 GB at d = 2048, whatever N,
-beside the features themselves.
+Each image has a ball that reaches to its k-th nearest neighbour in its own set.
+Distances are float64 and computed for blocks of 2048 x 2048 images. At d = 2048 this
+takes about 0.3 GB for any N, in addition to the features.
 
-Distances within rounding of a radius are ties, such as those of duplicates: they are
-inside for precision and recall (<=), and outside for density and coverage (<), as in
-the two references.
+A distance within rounding of a radius is a tie; duplicates cause ties. Precision and
+recall count ties as inside (<=), density and coverage as outside (<), as in the two
+papers.
 
 Sources: Kynkaanniemi et al. 2019, section 2, https://arxiv.org/abs/1904.06991; Naeem et
 al. 2020, section 3, https://arxiv.org/abs/2002.09797
@@ -19,24 +19,28 @@ from numpy.typing import ArrayLike, NDArray
 
 from sagan_jax.errors import UserError
 from sagan_jax.metrics import rows as rows_lib
+from sagan_jax.metrics.measured import Sets
 from sagan_jax.metrics.rows import Doubles, Rows
 
-# Of the squared norms: what x.x - 2 x.y + y.y of 2048 numbers may be off by.
+# Bounds the rounding of x.x - 2 x.y + y.y, relative to the squared norms, at d = 2048.
 _ROUNDING = 1e-12
+
+# `score_*` uses at most so many images of each set: the cost grows with the square.
+_MOST_IMAGES = 50_000
 
 
 def precision_recall(
     real: ArrayLike, fake: ArrayLike, k: int = 3
 ) -> tuple[float, float]:
-    """Returns the share of fakes within real balls, and of reals within fake balls.
+    """Returns the share of fakes inside real balls, and of reals inside fake balls.
 
     Args:
       real: features [N, d].
       fake: features [M, d].
-      k: the neighbour that balls reach to, itself not counted.
+      k: index of the neighbour that sets the radius; the image itself does not count.
 
     Raises:
-      UserError: features of another kind or of different d, or fewer than k + 2 images.
+      UserError: invalid features, different d, or fewer than k + 2 images.
     """
     real_rows, fake_rows = _as_neighbours(real, fake, k)
     centre = _mean(real_rows)
@@ -54,32 +58,56 @@ def precision_recall(
 def density_coverage(
     real: ArrayLike, fake: ArrayLike, k: int = 5
 ) -> tuple[float, float]:
-    """Returns how many real balls hold a fake, by k, and the share that hold any.
+    """Returns density and coverage of the real balls by fakes.
 
-    Density is 1 in the mean where fake and real are of one distribution, and can be
-    more: it is no share. Arguments and errors are those of `precision_recall`.
+    Density is the mean number of real balls around a fake, divided by k. Its expected
+    value is 1 if real and fake have the same distribution, and it can exceed 1.
+    Coverage is the share of real balls that contain a fake.
+
+    Args:
+      real: features [N, d].
+      fake: features [M, d].
+      k: index of the neighbour that sets the radius; the image itself does not count.
+
+    Raises:
+      UserError: invalid features, different d, or fewer than k + 2 images.
     """
     real_rows, fake_rows = _as_neighbours(real, fake, k)
     centre = _mean(real_rows)
     radii = _squared_radii(real_rows, centre, k)
-    held = 0
+    inside_count = 0
     covered = np.zeros(len(real_rows), bool)
     for _, r, squared, slack in _distances(fake_rows, real_rows, centre):
         squared += slack
         inside = squared < radii[r]
-        held += int(inside.sum())
+        inside_count += int(inside.sum())
         covered[r] |= inside.any(axis=0)
-    return held / (k * len(fake_rows)), float(covered.mean())
+    return inside_count / (k * len(fake_rows)), float(covered.mean())
+
+
+def score_precision_recall(sets: Sets) -> tuple[float, float]:
+    """Returns precision and recall with k = 3."""
+    return precision_recall(*_first_images(sets))
+
+
+def score_density_coverage(sets: Sets) -> tuple[float, float]:
+    """Returns density and coverage with k = 5."""
+    return density_coverage(*_first_images(sets))
+
+
+def _first_images(sets: Sets) -> tuple[Rows, Rows]:
+    real, fake = sets.real_features, sets.fake.features
+    return real[:_MOST_IMAGES], fake[:_MOST_IMAGES]
 
 
 def _as_neighbours(real: ArrayLike, fake: ArrayLike, k: int) -> tuple[Rows, Rows]:
     if k < 1:
-        raise UserError(f"k={k} is no neighbour; set it to 1 or more.")
+        raise UserError(f"k={k} is not a neighbour; set it to 1 or more.")
     return rows_lib.as_pair(real, fake, at_least=k + 2)
 
 
 def _mean(rows: Rows) -> Doubles:
-    """Returns the mean [d]; about it the norms are least, and so is the rounding."""
+    """Returns the mean [d]; subtracting it minimises norms, and with them rounding."""
     total = np.zeros(rows.shape[1])
     for block in rows_lib.blocks(rows):
         total += block.sum(axis=0)
@@ -87,8 +115,8 @@ def _mean(rows: Rows) -> Doubles:
 
 
 def _squared_radii(rows: Rows, centre: Doubles, k: int) -> Doubles:
-    """Returns the squared distance [N] of each row's k-th neighbour."""
-    # The row itself is the nearest, at 0.
+    """Returns the squared distance [N] from each row to its k-th neighbour."""
+    # k + 1, because the row itself is the nearest one, at distance 0.
     nearest = np.full((len(rows), k + 1), np.inf)
 
     def update(part: slice, squared: Doubles) -> None:
@@ -105,9 +133,9 @@ def _squared_radii(rows: Rows, centre: Doubles, k: int) -> Doubles:
 def _distances(
     a: Rows, b: Rows, centre: Doubles, *, skip_lower: bool = False
 ) -> Iterator[tuple[slice, slice, Doubles, Doubles]]:
-    """Returns squared distances block by block, and how far rounding may move each.
+    """Yields (rows of a, rows of b, squared distances, rounding errors) per block.
 
-    Blocks below the diagonal are left out if asked for: with a = b they say the same.
+    `skip_lower` omits blocks below the diagonal, which are redundant for a = b.
     """
     for i, x, x_norms in _centred(a, centre):
         for j, y, y_norms in _centred(b, centre, i.start if skip_lower else 0):
@@ -122,7 +150,7 @@ def _distances(
 def _centred(
     rows: Rows, centre: Doubles, start: int = 0
 ) -> Iterator[tuple[slice, Doubles, Doubles]]:
-    """Returns places, centred rows and their squared norms, from row `start` on."""
+    """Yields (slice, centred rows, squared norms) per block, from row `start` on."""
     for block in rows_lib.blocks(rows[start:]):
         block -= centre
         part = slice(start, start + len(block))

@@ -1,9 +1,10 @@
-"""The ways of measuring that published numbers were made with, by name.
+"""Protocols: the evaluators that published numbers come from, by name.
 
-The name is part of a number: one checkpoint of this model has FID 34.7 by one of them
-and 40.1 by another. '-like' says that a part of the original is not met, and `differs`
-which. What a protocol does not fix is the images: the reference set, its resolution and
-the generator's settings stand in a result beside it.
+A number is meaningful only with its protocol: one checkpoint of this model has FID 34.7
+by one of them and 40.1 by another. The suffix '-like' marks a protocol that does not
+match the original in every part; `differs` says which part. A protocol does not fix the
+images: results record the reference set, its resolution and the generator's settings
+separately.
 """
 
 from dataclasses import dataclass
@@ -13,18 +14,18 @@ from sagan_jax.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """One way of measuring, from uint8 images to numbers.
+    """The conventions of one evaluator, from uint8 images to numbers.
 
     Attributes:
-      name: of the protocol.
-      pipeline: from uint8 to the network.
-      differs: from the original, in words; '' for nothing that is known.
-      logits: the tap that the inception score is taken of.
-      splits: of the inception score.
-      shuffle_seed: of the order before splitting; None: as they come.
-      ddof: of the deviation over splits.
-      fakes: images that published numbers were made of.
-      statistics: of batch norm, in sampling.
+      name: the name of the protocol.
+      pipeline: the preprocessing pipeline, see features.Extractor.
+      differs: known differences from the original, in words, or ''.
+      logits: the tap that the inception score uses.
+      splits: number of splits of the inception score.
+      shuffle_seed: seed of the order before splitting; None keeps the order.
+      ddof: degrees of freedom subtracted in the deviation over splits.
+      fakes: number of generated images behind published numbers.
+      statistics: the batch-norm statistics used in sampling.
     """
 
     name: str
@@ -45,14 +46,14 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol(
             name="pytorch-fid",
             pipeline="pytorch",
-            differs="it has no inception score of its own",
+            differs="the original has no inception score",
         ),
         Protocol(
             name="official-like",
             pipeline="tf",
             differs=(
-                "there images are not rounded to uint8; whether its logits have a bias "
-                "is not settled"
+                "the original does not round images to uint8; whether its logits have "
+                "a bias is unknown"
             ),
             logits="logits",
             splits=1,
@@ -60,7 +61,10 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol(
             name="studio-like",
             pipeline="pil_bilinear",
-            differs="there on CIFAR-10 as many fakes as training images are taken",
+            differs=(
+                "on CIFAR-10 the original generates as many images as there are "
+                "training images"
+            ),
             logits="logits",
             ddof=1,
             statistics="standing",
@@ -69,8 +73,8 @@ PROTOCOLS: dict[str, Protocol] = {
             name="mmgen-like",
             pipeline="pil_bicubic",
             differs=(
-                "there FID is of another copy of the network, which resizes by itself; "
-                "only the inception score is of images resized so, and rounded"
+                "the original computes FID with another copy of the network, which "
+                "resizes internally; only its inception score uses this resize, rounded"
             ),
         ),
     )
@@ -78,7 +82,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def protocol_of(name: str) -> Protocol:
-    """Returns the protocol of that name.
+    """Returns the protocol with this name.
 
     Raises:
       UserError: there is none.

@@ -1,7 +1,7 @@
-"""Rows of numbers as every metric takes them: refused in one sentence, or float64.
+"""Feature matrices: checks that every metric shares, and float64 blocks.
 
-Features stay as they were given, float32 or mapped from a file; float64 is made of some
-rows at a time, so that 50,000 of 2048 do not cost 800 MB once more.
+Features stay as they are given, float32 or a memory map. They are converted to float64
+one block at a time: 50,000 rows of 2048 features would take another 800 MB.
 """
 
 from collections.abc import Iterator
@@ -15,25 +15,24 @@ Doubles = NDArray[np.float64]
 Rows = NDArray[np.floating]
 
 BLOCK = 2048
-"""Rows that are float64 at one time: 32 MiB of 2048 features."""
+"""Rows per float64 block: 32 MiB at 2048 features."""
 
 
 def as_rows(values: ArrayLike, name: str, at_least: int = 1) -> Rows:
-    """Returns `values` [N, d] uncopied, after a look at every number.
+    """Returns `values` [N, d] without a copy, after checking every number.
 
     Args:
-      values: [N, d] of real numbers; a jax array or a memory map too.
-      name: what the user calls them.
-      at_least: the N below which the metric means nothing.
+      values: real numbers [N, d]; can be a jax array or a memory map.
+      name: description of the values for error messages, such as 'real features'.
+      at_least: smallest N that the metric is defined for.
 
     Raises:
-      UserError: another shape or type, too few rows, NaN or infinite values.
+      UserError: a wrong shape or type, too few rows, NaN or infinite values.
     """
     rows = np.asarray(values)
     if rows.ndim != 2 or rows.shape[1] == 0:
         raise UserError(
-            f"{name} of shape {rows.shape} are not [N, d]; pass one row of numbers "
-            "for each image."
+            f"{name} of shape {rows.shape} are not [N, d]; pass one row per image."
         )
     if rows.dtype.kind not in "fiu":
         raise UserError(
@@ -44,11 +43,12 @@ def as_rows(values: ArrayLike, name: str, at_least: int = 1) -> Rows:
         raise UserError(
             f"{name} of {len(rows)} images are too few; pass at least {at_least}."
         )
+    # In blocks, so that a memory map is not loaded as a whole.
     broken = sum(int((~np.isfinite(part)).any(axis=1).sum()) for part in _parts(rows))
     if broken:
         raise UserError(
             f"{name} hold NaN or infinite values in {broken} of {len(rows)} rows; "
-            "measure images of a generator that has not diverged."
+            "check that the generator has not diverged."
         )
     return rows
 
@@ -56,10 +56,10 @@ def as_rows(values: ArrayLike, name: str, at_least: int = 1) -> Rows:
 def as_pair(
     real: ArrayLike, fake: ArrayLike, at_least: int = 1, what: str = "features"
 ) -> tuple[Rows, Rows]:
-    """Returns both sets as `as_rows` does; they must have one d.
+    """Returns both sets, checked by `as_rows` and for equal d.
 
     Raises:
-      UserError: as `as_rows`, or rows of different lengths.
+      UserError: as in `as_rows`, or different d.
     """
     pair = (
         as_rows(real, f"real {what}", at_least),
@@ -70,20 +70,16 @@ def as_pair(
 
 
 def check_one_width(real: int, fake: int) -> None:
-    """Refuses features of which no difference can be taken.
-
-    Raises:
-      UserError: the widths differ.
-    """
+    """Raises UserError if the numbers of features differ."""
     if real != fake:
         raise UserError(
-            f"real features of d={real} cannot be compared with fake ones of "
-            f"d={fake}; take both from one tap of one network."
+            f"real features with d={real} cannot be compared with fake features with "
+            f"d={fake}; take both from the same tap of the same network."
         )
 
 
 def blocks(rows: Rows, size: int = BLOCK) -> Iterator[Doubles]:
-    """Returns the rows in order as float64 [<= size, d]."""
+    """Yields the rows in order as float64 blocks [<= size, d]."""
     for part in _parts(rows, size):
         yield part.astype(np.float64)
 

@@ -1,4 +1,4 @@
-"""Mean and covariance of features, streamed and merged, and where they are from."""
+"""Mean and covariance of features, streamed and merged, with their provenance."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -13,46 +13,48 @@ from sagan_jax.metrics.rows import Doubles
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What features were taken of, and how; two numbers compare only if all is known.
+    """The images that features come from, and how the features were computed.
 
-    `pipeline`, `tap` and `weights` must be those of the set compared with.
+    Two sets are comparable only if their `pipeline`, `tap` and `weights` are equal.
     """
 
     data_set: str
     split: str
-    preprocessing: str  # from the files to uint8, such as 'centre crop, 128 px'
-    pipeline: str  # from uint8 to the network
+    preprocessing: str  # from files to uint8, such as 'centre crop, 128 px'
+    pipeline: str  # from uint8 to the network's inputs
     tap: str  # the layer
-    weights: str  # a digest of the network's weights
+    weights: str  # digest of the network's weights
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Statistics:
-    """The count, mean and spread of features, all in float64.
+    """The count, mean and covariance of features, in float64.
 
-    Nothing changes in place: `add` and `merge` return new statistics. Order, batches
-    and merges matter to rounding only (Chan, Golub and LeVeque 1983), since nowhere
-    large squares are subtracted from each other.
+    Statistics are immutable: `add` and `merge` return new ones. Order and batch size
+    change the result by rounding only, because large squares are never subtracted from
+    each other.
+
+    Reference: Chan, Golub and LeVeque 1983, https://doi.org/10.2307/2683386
     """
 
-    n: int | None  # None: read from a file that does not say
+    n: int | None  # None if the file that they were read from has no count
     mean: Doubles  # [d]
-    m2: Doubles  # [d, d]: (n - 1) cov; without n the cov itself
+    m2: Doubles  # [d, d]: (n - 1) cov, or cov if n is None
     provenance: Provenance | None = None
 
     @classmethod
     def empty(cls, d: int, provenance: Provenance | None = None) -> "Statistics":
-        """Returns the statistics of no features yet."""
+        """Returns the statistics of zero images."""
         return cls(0, np.zeros(d), np.zeros((d, d)), provenance)
 
     @classmethod
     def of(
         cls, features: ArrayLike, provenance: Provenance | None = None
     ) -> "Statistics":
-        """Returns the statistics of features [N, d], which need not fit as float64.
+        """Returns the statistics of features [N, d], converted to float64 in blocks.
 
         Raises:
-          UserError: features of another kind, or none.
+          UserError: invalid features, or none.
         """
         rows = rows_lib.as_rows(features, "features")
         result = cls.empty(rows.shape[1], provenance)
@@ -62,7 +64,7 @@ class Statistics:
 
     @property
     def d(self) -> int:
-        """The length of a feature vector."""
+        """The number of features."""
         return len(self.mean)
 
     @property
@@ -76,8 +78,8 @@ class Statistics:
             return self.m2
         if self.n < 2:
             raise UserError(
-                f"n={self.n} images have no covariance; pass at least 2, and many more "
-                "than features for a number that means much."
+                f"n={self.n} images have no covariance; pass at least 2, and for a "
+                "reliable result many more images than features."
             )
         return self.m2 / (self.n - 1)
 
@@ -85,13 +87,13 @@ class Statistics:
         """Returns the statistics with features [n, d] added; n may be 0.
 
         Raises:
-          UserError: features of another kind or width, or the count is not known.
+          UserError: invalid features, different d, or an unknown count.
         """
         rows = rows_lib.as_rows(features, "features", at_least=0)
         if rows.shape[1] != self.d:
             raise UserError(
-                f"features of shape {rows.shape} cannot be added to statistics of "
-                f"d={self.d}; take all from one tap of one network."
+                f"features of shape {rows.shape} cannot be added to statistics with "
+                f"d={self.d}; take all from the same tap of the same network."
             )
         result = self
         for block in rows_lib.blocks(rows):
@@ -99,22 +101,23 @@ class Statistics:
         return result
 
     def merge(self, other: "Statistics") -> "Statistics":
-        """Returns the statistics of both sets together.
+        """Returns the statistics of the union of both sets.
 
         Raises:
-          UserError: different d or provenance, or a count is not known.
+          UserError: different d or provenance, or an unknown count.
         """
         rows_lib.check_one_width(self.d, other.d)
         if self.provenance != other.provenance:
             raise UserError(
-                f"provenance={self.provenance} and {other.provenance} are not one; "
-                "before merging give both the provenance of the whole with "
+                f"provenance={self.provenance} differs from {other.provenance}; before "
+                "merging, set both to the provenance of the union with "
                 "dataclasses.replace."
             )
         ours, theirs = known_count(self), known_count(other)
         n = ours + theirs
         if n == 0:
             return self
+        # Chan et al.: m2 = m2_a + m2_b + gap gap' n_a n_b / n.
         gap = other.mean - self.mean
         scaled = gap * np.sqrt(ours * (theirs / n))
         m2 = np.outer(scaled, scaled)
@@ -135,28 +138,28 @@ class Statistics:
 
 
 def check_same_pipeline(real: Statistics, fake: Statistics) -> None:
-    """Refuses statistics that were not measured alike.
+    """Checks that two statistics were measured in the same way.
 
-    Two of unknown provenance pass: then nobody has claimed anything.
+    Two statistics without provenance pass, since there is nothing to compare.
 
     Raises:
-      UserError: another pipeline, tap or weights; or only one side says what it is.
+      UserError: a different pipeline, tap or weights, or only one has a provenance.
     """
     if real.provenance is None or fake.provenance is None:
         if real.provenance is not fake.provenance:
             side = "real" if real.provenance is None else "fake"
             raise UserError(
-                f"{side} statistics of unknown provenance cannot be compared with "
-                "known ones; state what they are with load(path, assume=Provenance("
-                "...)) or Statistics.of(features, Provenance(...))."
+                f"{side} statistics have no provenance, but those they are compared "
+                "with do; set it with load(path, assume=Provenance(...)) or "
+                "Statistics.of(features, Provenance(...))."
             )
         return
     for field in ("pipeline", "tap", "weights"):
         ours, theirs = (getattr(s.provenance, field) for s in (real, fake))
         if ours != theirs:
             raise UserError(
-                f"{field}={ours!r} of the real statistics is not the fake ones' "
-                f"{theirs!r}; measure both in one way."
+                f"{field}={ours!r} of the real images differs from {field}={theirs!r} "
+                "of the generated images; measure both in the same way."
             )
 
 
@@ -164,11 +167,11 @@ def known_count(statistics: Statistics) -> int:
     """Returns n.
 
     Raises:
-      UserError: it is not known.
+      UserError: n is unknown.
     """
     if statistics.n is None:
         raise UserError(
             "n=None: statistics from a file without a count can be compared, but not "
-            "added to, merged or saved; measure that set again."
+            "extended, merged or saved; measure the images again."
         )
     return statistics.n

@@ -1,7 +1,7 @@
-"""The generator and the discriminator, and all that they are made of.
+"""The generator and the discriminator, with their blocks and layers.
 
-Importing this package imports no jax: the names below are looked up when they are asked
-for, so that channel plans and costs can be had without it.
+Importing this package does not import jax: the names below are loaded on first use, so
+that channel plans and cost estimates stay available without it.
 """
 
 from typing import TYPE_CHECKING, Any

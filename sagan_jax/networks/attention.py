@@ -1,23 +1,24 @@
-"""Self-attention on feature maps, its published forms, and controls in its place."""
+"""Self-attention in its published forms, and residual blocks to compare it with."""
 
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import chex
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from sagan_jax.networks import convolutions, ops
-from sagan_jax.networks.layers import SNConv, leave, param_dtype
+from sagan_jax.networks.layers import SNConv, param_dtype, store
 
 
 class AttentionForm(NamedTuple):
-    """One reading of the paper.
+    """One published form of self-attention; queries and keys always have C/8 channels.
 
     Attributes:
-      value_divisor: values have C / value_divisor channels; queries, keys C / 8.
+      value_divisor: C divided by the number of value channels.
       pooled: whether keys and values are 2x2 max-pooled.
-      output: whether a 1x1 convolution maps the values back to C channels.
+      output: whether a 1x1 convolution maps the result back to C channels.
     """
 
     value_divisor: int
@@ -36,42 +37,43 @@ ATTENTION_FORMS: dict[str, AttentionForm] = {
 
 
 class SelfAttention(nn.Module):
-    """Returns x + gamma * attention(x); gamma is a scalar that starts at 0.
+    """Returns x + gamma * attention(x), where gamma is a scalar, initially 0.
 
-    The weights [N, H*W, keys] (keys = H*W/4 when pooled, row-major) are left in the
-    collection `attention` where that is mutable, never by `init`.
+    The attention weights [N, H*W, keys] (row-major; keys = H*W/4 if pooled) are stored
+    in the collection `attention` if that is mutable, and never by `init`.
 
     Attributes:
       attention_form: a name in ATTENTION_FORMS.
-      attention_spectral_norm: spectral norm on its convolutions.
-      attention_bias: biases on its convolutions; published: none.
-      spectral_norm_eps, spectral_norm_warmup, stop_gradient_uv, weight_init, dtype: as
-        in layers.SpectralKernel.
+      attention_bias: whether the convolutions have biases; published: False.
+      conv: constructor of the convolutions, with the options of their kernels.
 
     Reference: Zhang et al. 2019, section 3, https://arxiv.org/abs/1805.08318. Query,
       key and value are the paper's g, f and h, and the release's theta, phi and g.
     """
 
     attention_form: str = "official"
-    attention_spectral_norm: bool = True
     attention_bias: bool = False
-    spectral_norm_eps: float = 1e-12
-    spectral_norm_warmup: int = 0
-    stop_gradient_uv: bool = True
-    weight_init: str = "xavier"
-    dtype: Any = jnp.float32
+    conv: Callable[..., SNConv] = SNConv
+    name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        """Returns [N, H, W, C] for [N, H, W, C]; C a multiple of 8, H and W even."""
+        """Returns [N, H, W, C] for [N, H, W, C].
+
+        C must be a multiple of 8; H and W must be even if the form is pooled.
+        """
         chex.assert_rank(x, 4)
         n, h, w, c = x.shape
         form = ATTENTION_FORMS[self.attention_form]
 
         def project(name: str, features: int, maps: jax.Array) -> jax.Array:
-            return _conv(self, name, features, use_bias=self.attention_bias)(
-                maps, train=train
+            layer = self.conv(
+                features=features,
+                kernel_size=1,
+                use_bias=self.attention_bias,
+                name=name,
             )
+            return layer(maps, train=train)
 
         query = project("query", c // 8, x)
         key = project("key", c // 8, x)
@@ -80,63 +82,58 @@ class SelfAttention(nn.Module):
             key, value = convolutions.max_pool(key), convolutions.max_pool(value)
         out, weights = ops.attend(_flat(query), _flat(key), _flat(value))
         if not self.is_initializing():
-            leave(self, "attention", "weights", weights)
+            store(self, "attention", "weights", weights)
         out = out.reshape(n, h, w, -1)
         if form.output:
             out = project("output", c, out)
         return _gated(self, x, out)
 
 
-class ResidualBlock(nn.Module):
-    """Returns x + gamma * conv(relu(conv(x))): the control in attention's place.
+class ResidualForm(NamedTuple):
+    """One residual block: the kernel's side, and hidden channels for C channels."""
 
-    `residual` (1x1, 5C/8 hidden channels) has exactly the parameters of the official
-    attention block, 1.25 C^2 + 1, and no view beyond a pixel; `residual_3x3` has about
-    as many (hidden 1.25 C / 18) and sees neighbours; `residual_full` is the ordinary
-    block, 3x3 and C hidden channels. Attributes are those of SelfAttention.
+    kernel_size: int
+    hidden: Callable[[int], int]
+
+
+RESIDUAL_FORMS: dict[str, ResidualForm] = {
+    # As many parameters as official attention, 1.25 C^2 + 1; each pixel sees itself.
+    "residual": ResidualForm(1, lambda c: 5 * c // 8),
+    # About as many parameters; each pixel sees its neighbours.
+    "residual_3x3": ResidualForm(3, lambda c: max(1, round(1.25 * c / 18))),
+    # The usual block, with far more parameters.
+    "residual_full": ResidualForm(3, lambda c: c),
+}
+ATTENTION_BLOCKS = ("attention", *RESIDUAL_FORMS)
+"""The choices of `attention_block`: SelfAttention, or a ResidualBlock as a control."""
+
+
+class ResidualBlock(nn.Module):
+    """Returns x + gamma * conv(relu(conv(x))): a control to compare attention with.
+
+    Attributes:
+      kind: a name in RESIDUAL_FORMS.
+      conv: constructor of the convolutions, with the options of their kernels.
     """
 
     kind: str = "residual"
-    attention_spectral_norm: bool = True
-    spectral_norm_eps: float = 1e-12
-    spectral_norm_warmup: int = 0
-    stop_gradient_uv: bool = True
-    weight_init: str = "xavier"
-    dtype: Any = jnp.float32
+    conv: Callable[..., SNConv] = SNConv
+    name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         """Returns [N, H, W, C] for [N, H, W, C]."""
         chex.assert_rank(x, 4)
         c = x.shape[-1]
-        side, hidden = {
-            "residual": (1, 5 * c // 8),
-            "residual_3x3": (3, max(1, round(1.25 * c / 18))),
-            "residual_full": (3, c),
-        }[self.kind]
-        y = _conv(self, "conv1", hidden, kernel_size=side)(x, train=train)
-        y = _conv(self, "conv2", c, kernel_size=side)(nn.relu(y), train=train)
+        side, hidden = RESIDUAL_FORMS[self.kind]
+        conv = functools.partial(self.conv, kernel_size=side, use_bias=False)
+        y = conv(features=hidden(c), name="conv1")(x, train=train)
+        y = conv(features=c, name="conv2")(nn.relu(y), train=train)
         return _gated(self, x, y)
 
 
-def _conv(
-    module: Any, name: str, features: int, kernel_size: int = 1, use_bias: bool = False
-) -> SNConv:
-    return SNConv(
-        features=features,
-        kernel_size=kernel_size,
-        use_bias=use_bias,
-        spectral_norm=module.attention_spectral_norm,
-        spectral_norm_eps=module.spectral_norm_eps,
-        spectral_norm_warmup=module.spectral_norm_warmup,
-        stop_gradient_uv=module.stop_gradient_uv,
-        weight_init=module.weight_init,
-        dtype=module.dtype,
-        name=name,
-    )
-
-
 def _gated(module: nn.Module, x: jax.Array, y: jax.Array) -> jax.Array:
+    # gamma = 0 makes a new block the identity; its first gradients move gamma alone.
     gamma = module.param("gamma", nn.initializers.zeros, (), param_dtype(x.dtype))
     return x + gamma.astype(y.dtype) * y
 

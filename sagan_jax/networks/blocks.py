@@ -1,7 +1,7 @@
-"""The residual blocks of both networks.
+"""The residual blocks of the generator and the discriminator.
 
 References: `brain-research/self-attention-gan:generator.py` `block` and
-  `discriminator.py` `block`, `optimized_block`; He et al. 2016 for the idea.
+  `discriminator.py` `block`, `optimized_block`; He et al. 2016.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,13 @@ from sagan_jax.networks.layers import ConditionalBatchNorm, SNConv
 
 
 class GeneratorBlock(nn.Module):
-    """Residual block that doubles the side; the shortcut is always a convolution."""
+    """Residual block that doubles the side; its shortcut is always a convolution.
+
+    Attributes:
+      features: number of output channels.
+      conv: constructor of the convolutions.
+      norm: constructor of the norms.
+    """
 
     features: int = 0
     conv: Callable[..., SNConv] = SNConv
@@ -39,11 +45,17 @@ class GeneratorBlock(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """Residual block; `resample` 'down' halves the side.
+    """Residual block that halves the side or keeps it.
 
-    The first block of a network sees the image: it has no activation before its first
-    convolution, and pools its shortcut before, not after, the 1x1 convolution. The
-    shortcut of the others is the raw input where nothing changes in shape.
+    The first block of a network receives the image: it has no activation before its
+    first convolution, and its shortcut is pooled before the 1x1 convolution instead of
+    after it. In later blocks the shortcut is the raw input if the shape is unchanged.
+
+    Attributes:
+      features: number of output channels.
+      resample: 'down' halves the side, '' keeps it.
+      first: whether this is the first block of the network.
+      conv: constructor of the convolutions.
     """
 
     features: int = 0
@@ -54,7 +66,8 @@ class DiscriminatorBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Returns [N, H/2, W/2, features] for [N, H, W, C], or [N, H, W, features]."""
+        """Returns [N, H/2, W/2, features], or [N, H, W, features], for [N, H, W, C]."""
+        # The raw input, also where an in-place ReLU of a port would rectify it.
         shortcut = x
         if self.first:
             shortcut = self.conv(
@@ -67,6 +80,7 @@ class DiscriminatorBlock(nn.Module):
                 resample=self.resample,
                 name="shortcut",
             )(x, train=train)
+        # A ReLU on the image would discard its dark half.
         y = x if self.first else nn.relu(x)
         y = self.conv(features=self.features, name="conv1")(y, train=train)
         y = self.conv(features=self.features, resample=self.resample, name="conv2")(

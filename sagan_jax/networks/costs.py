@@ -1,7 +1,7 @@
-"""What a training step costs, from the plans of the two networks alone.
+"""Estimates the arithmetic and memory of a training step from the networks' plans.
 
-Plain arithmetic, so that a batch can be chosen before jax is started. Attention is
-counted in its official form. `summary.dry_run` asks the compiler instead.
+Nothing here needs jax, so a batch size can be chosen before jax is started. Attention
+is counted in its official form. `--dry_run=compile` reports the compiler's own figures.
 """
 
 from typing import NamedTuple
@@ -11,20 +11,21 @@ from sagan_jax.networks.channels import discriminator_plan, generator_plan
 
 _FLOAT = 4  # bytes
 
-# Temporary memory of a step as XLA's CPU compiler laid it out at fourteen sizes
-# (docs/custom.md): what all layers leave, not quite twice, and a few copies of the
-# gradients. Chosen to lie above all of them, 1.15 to 1.52 times as high.
+# A step's temporary memory is modelled as a multiple of all activations plus a few
+# copies of the gradients. The factors bound what XLA's CPU compiler allocated at
+# fourteen sizes (docs/custom.md): the estimate is 1.15 to 1.52 times that memory.
 _ACTIVATION_COPIES = 1.75
 _GRADIENT_COPIES = 3
 
 
 class NetworkCost(NamedTuple):
-    """Of one network; the last two are those of one image.
+    """The cost of one network.
 
     Attributes:
-      parameters: numbers that are trained.
-      flops: of a forward pass; one multiply or add is one.
-      activations: numbers between the layers that a backward pass may ask for.
+      parameters: number of trained parameters.
+      flops: operations of a forward pass on one image; a multiplication and an
+        addition count as two.
+      activations: number of values per image that a backward pass may need.
     """
 
     parameters: int
@@ -36,7 +37,7 @@ class NetworkCost(NamedTuple):
 
 
 def generator_cost(model: ModelConfig) -> NetworkCost:
-    """Returns the cost of the generator; its parameters are exact."""
+    """Returns the cost of the generator; the number of parameters is exact."""
     first, stages = generator_plan(
         model.resolution,
         model.generator_width or model.width,
@@ -48,7 +49,7 @@ def generator_cost(model: ModelConfig) -> NetworkCost:
     for stage in stages:
         side, after = stage.resolution, stage.features
         cost += _norm(side // 2, before, model.num_classes)
-        cost += _maps(side, before)  # brought to the new side
+        cost += _maps(side, before)  # after upsampling
         cost += _conv(side, 3, before, after) + _norm(side, after, model.num_classes)
         cost += _conv(side, 3, after, after) + _conv(side, 1, before, after)
         if stage.attention:
@@ -59,7 +60,7 @@ def generator_cost(model: ModelConfig) -> NetworkCost:
 
 
 def discriminator_cost(model: ModelConfig) -> NetworkCost:
-    """Returns the cost of the discriminator; its parameters are exact."""
+    """Returns the cost of the discriminator; the number of parameters is exact."""
     stages = discriminator_plan(
         model.resolution,
         model.discriminator_width or model.width,
@@ -69,7 +70,7 @@ def discriminator_cost(model: ModelConfig) -> NetworkCost:
     cost, before, side = NetworkCost(0, 0, 0), model.channels, model.resolution
     for stage in stages:
         after = stage.features
-        cost += _maps(side, before)  # its activation
+        cost += _maps(side, before)  # the block's first activation
         cost += _conv(side, 3, before, after) + _maps(side, after)
         cost += _conv(side, 3, after, after)
         if stage.resample or before != after:
@@ -81,20 +82,22 @@ def discriminator_cost(model: ModelConfig) -> NetworkCost:
 
 
 def step_flops(config: Config) -> float:
-    """Returns the arithmetic of one step, `d_steps` discriminator updates included.
+    """Returns the operations of one step, including all `d_steps` updates.
 
-    A backward pass is two forward passes. Padding counts as work, which it is not:
-    expect a few percent too much.
+    A backward pass counts as two forward passes. Products with padding are counted as
+    well, so the estimate is a few percent too high.
     """
     generator = generator_cost(config.model).flops
     discriminator = discriminator_cost(config.model).flops
-    d_update = generator + 6 * discriminator  # fakes; forward and back on both halves
+    # Fakes need one forward pass of the generator; the discriminator's forward and
+    # backward pass cover real and fake images.
+    d_update = generator + 6 * discriminator
     g_update = 3 * generator + 2 * discriminator
     return config.train.batch_size * float(config.train.d_steps * d_update + g_update)
 
 
 def state_bytes(config: Config) -> int:
-    """Returns the size of parameters, both moments of Adam, and the moving average."""
+    """Returns the bytes of the parameters, the moments of Adam and the average."""
     generator = generator_cost(config.model).parameters
     discriminator = discriminator_cost(config.model).parameters
     copies = 3 * (generator + discriminator)
@@ -102,7 +105,7 @@ def state_bytes(config: Config) -> int:
 
 
 def step_bytes(config: Config, devices: int = 1) -> int:
-    """Returns what a step needs on each device, rather too much than too little."""
+    """Returns an upper estimate of the bytes that a step needs on each device."""
     generator = generator_cost(config.model)
     discriminator = discriminator_cost(config.model)
     network = generator + discriminator
@@ -133,7 +136,7 @@ def _dense(before: int, after: int) -> NetworkCost:
 
 
 def _norm(side: int, channels: int, num_classes: int) -> NetworkCost:
-    """Of a batch norm and the activation after it."""
+    """Returns the cost of a batch norm and the activation that follows it."""
     maps = _maps(side, 2 * channels)
     return maps._replace(parameters=2 * channels * max(1, num_classes))
 

@@ -1,4 +1,4 @@
-"""Both networks of a config."""
+"""Builds both networks from a config."""
 
 from typing import Any
 
@@ -9,11 +9,14 @@ from sagan_jax.networks.resnet import Discriminator, Generator
 
 
 def build(model: config_lib.ModelConfig) -> tuple[Generator, Discriminator]:
-    """Returns both networks of a config, checked as far as shapes go.
+    """Returns the generator and the discriminator of a config.
+
+    Their fields are checked, but no array is created.
 
     Raises:
-      UserError: a field that makes no network.
+      UserError: if a field has an unsupported value.
     """
+    # Both networks take these fields unchanged, under the same names.
     shared = {
         name: getattr(model, name)
         for name in (

@@ -1,13 +1,15 @@
-"""Spectrally normed layers and conditional batch norm, as Flax modules.
+"""Spectrally normalised layers and conditional batch norm, as Flax modules.
 
 State lives in two collections. `spectral` holds one vector `u` per normalised kernel,
-under the path of that kernel; `batch_stats` holds the running mean and variance of each
-norm. Both move only under `train=True` and only where the caller made them mutable, and
-never during `init`: an initialised network has made no step.
+under the path of that kernel. `batch_stats` holds the running mean and variance of each
+norm. Both are updated only under `train=True`, only if the caller made them mutable,
+and never by `init`: a freshly initialised network has taken no step.
 """
 
+import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import flax.linen as nn
@@ -26,24 +28,25 @@ INITIALIZERS: dict[str, Initializer] = {
 
 
 def param_dtype(dtype: Any) -> Any:
-    """Returns float64 for float64 and float32 for everything else.
+    """Returns float64 for float64 and float32 for every other dtype.
 
-    Parameters, statistics and power iterations are never kept in half precision.
+    Parameters, statistics and power iterations never use half precision.
     """
     return jnp.promote_types(dtype, jnp.float32)
 
 
-def leave(module: nn.Module, collection: str, name: str, value: jax.Array) -> None:
-    """Leaves `value` in `collection` where that is mutable, over an older one."""
+def store(module: nn.Module, collection: str, name: str, value: jax.Array) -> None:
+    """Stores `value` in `collection` if that is mutable, replacing an earlier value."""
+    # By default `sow` would append to a tuple.
     module.sow(
         collection, name, value, reduce_fn=lambda _, new: new, init_fn=lambda: None
     )
 
 
 def require(module: nn.Module, collection: str, name: str) -> None:
-    """Raises ValueError outside of `init` where `collection` lacks `name`.
+    """Raises ValueError if `collection` lacks `name`, except during `init`.
 
-    Flax would draw a new value in a mutable collection, unnoticed.
+    In a mutable collection Flax would silently initialise a new value instead.
     """
     if not module.is_initializing() and not module.has_variable(collection, name):
         raise ValueError(
@@ -52,16 +55,23 @@ def require(module: nn.Module, collection: str, name: str) -> None:
         )
 
 
-class SpectralKernel(nn.Module):
-    """Base of the layers whose kernel is divided by its largest singular value.
+# A plain dataclass, not a module: networks have the same options as their layers, and
+# inherit the fields from here, so that a new option is declared once.
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class KernelOptions:
+    """Options that every kernel of a network shares.
 
     Attributes:
-      spectral_norm: off leaves the kernel as it is and makes no state.
-      spectral_norm_eps: added to the norms inside of the power iteration.
-      spectral_norm_warmup: power iterations on `u` at initialisation; published: 0.
-      stop_gradient_uv: hold u and v constant in the gradient; published: False.
-      weight_init: 'xavier' (published) or 'orthogonal'.
-      dtype: of the product with the input; the norm is in float32 or better.
+      spectral_norm: whether kernels are divided by their largest singular value. If
+        False, there is no collection `spectral`.
+      spectral_norm_eps: constant added to the norms in the power iteration.
+      spectral_norm_warmup: number of power iterations on `u` at initialisation;
+        published: 0.
+      stop_gradient_uv: whether u and v are constants of the gradient; published:
+        False.
+      weight_init: a name in INITIALIZERS; published: 'xavier'.
+      dtype: dtype of activations and products: float32, bfloat16, or float64 under
+        x64. Parameters, statistics and power iterations use float32 or float64.
     """
 
     spectral_norm: bool = True
@@ -71,18 +81,29 @@ class SpectralKernel(nn.Module):
     weight_init: str = "xavier"
     dtype: Any = jnp.float32
 
+    def with_options(self, layer: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns the constructor `layer` with these options filled in."""
+        fields = dataclasses.fields(KernelOptions)
+        options = {field.name: getattr(self, field.name) for field in fields}
+        return functools.partial(layer, **options)
+
+
+class SpectralKernel(nn.Module, KernelOptions):
+    """Base class of layers whose kernel is divided by its largest singular value."""
+
     def kernel(self, name: str, shape: tuple[int, ...], train: bool) -> jax.Array:
-        """Returns the parameter `name` in its normalised form, in `dtype`."""
+        """Returns the parameter `name`, normalised, in `dtype`."""
         raw = self.param(
             name, INITIALIZERS[self.weight_init], shape, param_dtype(self.dtype)
         )
         return self.normalized(raw, train).astype(self.dtype)
 
     def normalized(self, raw: jax.Array, train: bool) -> jax.Array:
-        """Returns `raw` [..., out] over its sigma; moves `u` where that is asked for.
+        """Returns `raw` [..., out] divided by its sigma.
 
-        `u` starts from a truncated normal of standard deviation 1, not from a unit
-        vector, as published.
+        Stores the new `u` under `train=True` if the collection `spectral` is mutable.
+        The initial `u` is drawn from a standard normal distribution truncated at 2 and
+        is not normalised, as published.
         """
         if not self.spectral_norm:
             return raw
@@ -94,10 +115,12 @@ class SpectralKernel(nn.Module):
             eps=self.spectral_norm_eps,
             stop_gradient_uv=self.stop_gradient_uv,
         )
+        # Every pass makes an iteration, but only training keeps its u: evaluating twice
+        # gives the same result.
         if not self.is_initializing():
             if train and self.is_mutable_collection("spectral"):
                 u.value = new_u
-            leave(self, "sigma", "sigma", sigma)
+            store(self, "sigma", "sigma", sigma)
         return normalized
 
     def _initial_u(self, raw: jax.Array) -> jax.Array:
@@ -112,14 +135,14 @@ class SpectralKernel(nn.Module):
 
 
 class SNConv(SpectralKernel):
-    """Stride-1 convolution with zero padding and a spectrally normed kernel.
+    """Stride-1 convolution with zero padding and a spectrally normalised kernel.
 
     Attributes:
-      features: channels of the output.
+      features: number of output channels.
       kernel_size: side of the square kernel.
-      use_bias: whether a bias [features], zero at first, is added.
-      resample: 'up' doubles the sides before the convolution (nearest), 'down' takes
-        2x2 means after it, '' does neither.
+      use_bias: whether to add a bias [features], initially zero.
+      resample: 'up' for nearest-neighbour upsampling by 2 before the convolution,
+        'down' for 2x2 mean pooling after it, '' for neither.
     """
 
     features: int = 0
@@ -143,7 +166,7 @@ class SNConv(SpectralKernel):
 
 
 class SNDense(SpectralKernel):
-    """Matrix product with a spectrally normed kernel [in, features]."""
+    """Matrix product with a spectrally normalised kernel [in, features]."""
 
     features: int = 0
     use_bias: bool = True
@@ -158,9 +181,10 @@ class SNDense(SpectralKernel):
 
 
 class SNEmbed(SpectralKernel):
-    """Rows of a spectrally normed table [num_classes, features].
+    """Embedding with a spectrally normalised table [num_classes, features].
 
-    The table is transposed for the norm, as published, so `u` is [num_classes].
+    The table is transposed before it is normalised, as published, so `u` is
+    [num_classes].
     """
 
     num_classes: int = 0
@@ -187,24 +211,47 @@ def _add_bias(module: nn.Module, y: jax.Array, features: int) -> jax.Array:
     return y + bias.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
 
 
-class ConditionalBatchNorm(nn.Module):
-    """Batch norm with a scale and a bias of its own for every class.
-
-    Moments are taken in float32 or better over the whole batch, or over groups of
-    `group_size` successive examples; never over what happens to lie on one device. The
-    running statistics move once per pass, by the mean over the groups; the variance is
-    the biased one, in the normalisation and in store.
+class ClassTables(NamedTuple):
+    """One form of the class tables of a conditional batch norm.
 
     Attributes:
-      num_classes: 0 is plain batch norm: scale and bias are [C], labels are ignored.
-      decay: of the old running value (published: 0.999, 0.9999 for the last norm).
-      epsilon: added to the variance.
-      group_size: examples that share moments; 0: all of the batch. Published: 64.
-      class_tables: 'published' (scale 1, bias 0, tables not normed), 'one_plus' (scale
-        is 1 + an embedding, both tables drawn by `weight_init`) or 'one_plus_spectral'
-        (the same, both tables spectrally normed).
-      spectral: fields of `SpectralKernel` for the class tables; only 'one_plus...'.
-      dtype: of the output.
+      embedded: whether the scale is 1 + an embedding and the bias an embedding, both
+        initialised by `weight_init`. If False, both are plain tables, initially 1
+        and 0.
+      spectral_norm: whether the embeddings are spectrally normalised.
+    """
+
+    embedded: bool
+    spectral_norm: bool
+
+
+CLASS_TABLES: dict[str, ClassTables] = {
+    "published": ClassTables(embedded=False, spectral_norm=False),
+    # BigGAN-PyTorch and StudioGAN; only the latter normalises the tables.
+    "one_plus": ClassTables(embedded=True, spectral_norm=False),
+    "one_plus_spectral": ClassTables(embedded=True, spectral_norm=True),
+}
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm with a separate scale and bias for each class.
+
+    Moments are computed in float32 or float64 over the whole batch, or over groups of
+    `group_size` consecutive examples; they do not depend on the number of devices. Each
+    pass updates the running statistics once, with the mean over the groups. Both the
+    normalisation and the running statistics use the biased variance.
+
+    Attributes:
+      num_classes: number of classes; 0 is plain batch norm, with scale and bias [C],
+        and ignores labels.
+      decay: weight of the old running value; published: 0.999, and 0.9999 for the
+        last norm.
+      epsilon: constant added to the variance.
+      group_size: number of examples that share moments; 0: the whole batch.
+        Published: 64.
+      class_tables: a name in CLASS_TABLES.
+      embed: constructor of the class tables if they are embeddings.
+      dtype: dtype of the output.
 
     Reference: Dumoulin et al. 2017, https://arxiv.org/abs/1610.07629;
       `brain-research/self-attention-gan:ops.py` `ConditionalBatchNorm`.
@@ -215,7 +262,7 @@ class ConditionalBatchNorm(nn.Module):
     epsilon: float = 1e-5
     group_size: int = 0
     class_tables: str = "published"
-    spectral: Any = ()
+    embed: Callable[..., SNEmbed] = SNEmbed
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -225,13 +272,14 @@ class ConditionalBatchNorm(nn.Module):
         """Returns [N, H, W, C], normalised, scaled and shifted.
 
         Raises:
-          ValueError: a batch that `group_size` does not divide.
+          ValueError: if `group_size` does not divide the batch, or labels are missing.
         """
         chex.assert_rank(x, 4)
         precise = param_dtype(self.dtype)
         x = x.astype(precise)
         scale, bias = self._scale_and_bias(x.shape[-1], labels, train)
         mean, variance = self._moments(x, train)
+        # Folded into one product and one sum per value.
         factor = scale * jax.lax.rsqrt(variance + self.epsilon)
         return (x * factor + (bias - mean * factor)).astype(self.dtype)
 
@@ -255,7 +303,7 @@ class ConditionalBatchNorm(nn.Module):
         if x.shape[0] % group_size:
             raise ValueError(
                 f"batch_norm_group_size={group_size} does not divide a batch of "
-                f"{x.shape[0]}; choose a batch that is a multiple of it."
+                f"{x.shape[0]} examples; choose a multiple of it as the batch size."
             )
         mean, variance = ops.group_moments(x, group_size)
         if not self.is_initializing() and self.is_mutable_collection("batch_stats"):
@@ -275,29 +323,26 @@ class ConditionalBatchNorm(nn.Module):
         """Returns scale and bias, both [N or 1, 1, 1, C]."""
         ones, zeros = nn.initializers.ones, nn.initializers.zeros
         precise = param_dtype(self.dtype)
+        tables = CLASS_TABLES[self.class_tables]
         if not self.num_classes:
             scale = self.param("scale", ones, (channels,), precise)
             bias = self.param("bias", zeros, (channels,), precise)
         elif labels is None:
-            raise ValueError(f"labels=None, but num_classes={self.num_classes}.")
-        elif self.class_tables == "published":
+            raise ValueError(
+                f"labels=None, but num_classes={self.num_classes}; pass labels [N]."
+            )
+        elif not tables.embedded:
             shape = (self.num_classes, channels)
             scale = self.param("scale", ones, shape, precise)[labels]
             bias = self.param("bias", zeros, shape, precise)[labels]
         else:
-            fields = dict(self.spectral) | {
-                "spectral_norm": self.class_tables == "one_plus_spectral",
-                "dtype": precise,
-            }
-            table = SNEmbed(
+            embed = functools.partial(
+                self.embed,
                 num_classes=self.num_classes,
                 features=channels,
-                name="scale",
-                **fields,
+                spectral_norm=tables.spectral_norm,
+                dtype=precise,
             )
-            scale = 1.0 + table(labels, train=train)
-            table = SNEmbed(
-                num_classes=self.num_classes, features=channels, name="bias", **fields
-            )
-            bias = table(labels, train=train)
+            scale = 1.0 + embed(name="scale")(labels, train=train)
+            bias = embed(name="bias")(labels, train=train)
         return scale.reshape(-1, 1, 1, channels), bias.reshape(-1, 1, 1, channels)

@@ -1,6 +1,6 @@
-"""Pure functions of arrays: spectral norm, resampling, convolution, attention, moments.
+"""Pure functions of arrays: spectral normalisation, attention, batch-norm moments.
 
-Layout is NHWC for images and HWIO for kernels. Nothing here holds state.
+Feature maps are NHWC, kernels HWIO. Nothing here holds state.
 """
 
 import chex
@@ -19,18 +19,18 @@ def spectral_normalize(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns `kernel` divided by an estimate of its largest singular value.
 
-    Power iteration starts from `u`; sigma uses the vectors of the last iteration, never
-    the stored one alone. With `stop_gradient_uv` the singular vectors are constants, so
-    d(sigma)/dW is their outer product (what every port does); without it the gradient
-    also flows through v and the new u, as in the official release. `u` itself is always
-    a constant. float32 products are exact on every device (precision 'highest').
+    Power iteration starts from `u`, and sigma is computed from both vectors of the last
+    iteration. With `stop_gradient_uv` these vectors are constants of the gradient, so
+    d(sigma)/dW is their outer product, as in the ports. Without it, the gradient also
+    flows through v and the new u, as in the official release. The given `u` is always a
+    constant. Products use full float32 precision on every device.
 
     Args:
-      kernel: [..., out]; leading axes are flattened to one.
+      kernel: [..., out]; leading axes are flattened into one.
       u: [out], the running singular vector from the `spectral` collection.
-      num_iters: power iterations, at least 1.
-      eps: added to the norms of both vectors.
-      stop_gradient_uv: whether u and v are constants of the gradient.
+      num_iters: number of power iterations, at least 1.
+      eps: constant added to the norms of both vectors.
+      stop_gradient_uv: whether v and the new u are constants of the gradient.
 
     Returns:
       Normalised kernel [..., out], new u [out], sigma [].
@@ -40,14 +40,15 @@ def spectral_normalize(
     """
     matrix = kernel.reshape(-1, kernel.shape[-1])
     chex.assert_shape(u, (matrix.shape[1],))
+    # By default, TPUs and recent GPUs would round the products to bfloat16 or TF32.
     with jax.default_matmul_precision("highest"):
-        held = lax.stop_gradient(matrix) if stop_gradient_uv else matrix
+        fixed = lax.stop_gradient(matrix) if stop_gradient_uv else matrix
         u = lax.stop_gradient(u)
-        if num_iters > 1:  # a loop, since many iterations are slow to compile
+        if num_iters > 1:  # a loop: unrolled iterations compile slowly
             u = lax.fori_loop(
-                0, num_iters - 1, lambda _, u: _iterate(held, u, eps)[1], u
+                0, num_iters - 1, lambda _, u: _iterate(fixed, u, eps)[1], u
             )
-        v, u = _iterate(held, u, eps)
+        v, u = _iterate(fixed, u, eps)
         sigma = v @ matrix @ u
     return kernel / sigma, lax.stop_gradient(u), sigma
 
@@ -55,22 +56,23 @@ def spectral_normalize(
 def _iterate(
     matrix: jax.Array, u: jax.Array, eps: float
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns v and the next u."""
+    """Returns v and the new u after one power iteration."""
     v = _normalize(matrix @ u, eps)
     return v, _normalize(v @ matrix, eps)
 
 
 def _normalize(vector: jax.Array, eps: float) -> jax.Array:
+    # eps is added, as in the release; some ports use it as a lower bound of the norm.
     return vector / (jnp.sqrt(jnp.sum(vector * vector)) + eps)
 
 
 def attend(
     query: jax.Array, key: jax.Array, value: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns softmax(query key^T) value, and the softmax.
+    """Returns softmax(query key^T) value, and the softmax itself.
 
-    There is no 1/sqrt(d): the paper and the official release have none. The softmax is
-    over the keys, in at least float32.
+    There is no factor 1/sqrt(d), as in the paper and the official release. The softmax
+    runs over the keys, in float32 or float64.
 
     Args:
       query: [N, Q, D].
@@ -78,12 +80,13 @@ def attend(
       value: [N, K, V].
 
     Returns:
-      Output [N, Q, V] in the type of `value`, weights [N, Q, K] whose rows sum to 1.
+      Output [N, Q, V] in the dtype of `value`, weights [N, Q, K] whose rows sum to 1.
 
     Reference: Zhang et al. 2019, section 3; `beta_ji` is weights[:, j, i].
     """
     chex.assert_rank([query, key, value], 3)
     chex.assert_equal_shape_prefix([key, value], 2)
+    # Large products of unscaled queries and keys need more than bfloat16's 8 bits.
     precise = jnp.promote_types(value.dtype, jnp.float32)
     logits = jnp.einsum("nqd,nkd->nqk", query, key, preferred_element_type=precise)
     weights = jax.nn.softmax(logits, axis=-1)
@@ -91,15 +94,15 @@ def attend(
 
 
 def group_moments(x: jax.Array, group_size: int) -> tuple[jax.Array, jax.Array]:
-    """Returns mean and biased variance of each group of `group_size` examples.
+    """Returns the mean and biased variance of each group of `group_size` examples.
 
-    Two passes, so that a large mean costs no digits. A group is `group_size` successive
-    examples of the whole batch, wherever they are computed: under `jax.jit` over a mesh
-    the result does not depend on the number of devices.
+    The variance is computed in a second pass, so that a large mean does not cost it
+    precision. Groups are consecutive examples of the global batch: under `jax.jit` on a
+    mesh, the result does not depend on the number of devices.
 
     Args:
       x: [N, H, W, C]; N is a multiple of `group_size`.
-      group_size: examples in a group.
+      group_size: number of examples in a group.
 
     Returns:
       Mean and variance, both [N / group_size, 1, 1, 1, C].

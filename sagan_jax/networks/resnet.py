@@ -1,25 +1,32 @@
 """The generator and the discriminator.
 
-Both are the official networks of the paper at 128 pixels and their family at 32, 64 and
-256. Images are NHWC in [-1, 1], labels int32 in [0, num_classes).
+At 128 pixels both are the paper's networks, as the official release defines them; 32,
+64 and 256 pixels follow the same rules. Images are NHWC in [-1, 1], labels int32 in
+[0, num_classes).
 """
 
 import functools
-from typing import Any
+from collections.abc import Callable
 
 import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sagan_jax import config as config_lib
 from sagan_jax.errors import UserError
-from sagan_jax.networks.attention import ATTENTION_FORMS, ResidualBlock, SelfAttention
+from sagan_jax.networks.attention import (
+    ATTENTION_BLOCKS,
+    ATTENTION_FORMS,
+    ResidualBlock,
+    SelfAttention,
+)
 from sagan_jax.networks.blocks import DiscriminatorBlock, GeneratorBlock
 from sagan_jax.networks.channels import Stage, discriminator_plan, generator_plan
 from sagan_jax.networks.layers import (
+    CLASS_TABLES,
     INITIALIZERS,
     ConditionalBatchNorm,
+    KernelOptions,
     SNConv,
     SNDense,
     SNEmbed,
@@ -27,33 +34,31 @@ from sagan_jax.networks.layers import (
 )
 
 
-class Generator(nn.Module):
-    """Images from latents and labels; see `__call__`.
+class Generator(nn.Module, KernelOptions):
+    """Generates images from latents and labels; see `__call__`.
+
+    The fields of layers.KernelOptions are keyword arguments as well: `spectral_norm`,
+    `dtype` and the others apply to every kernel. Only for the class tables of batch
+    norm, `class_tables` decides about spectral norm.
 
     Attributes:
       resolution: side of an image: 32, 64, 128 or 256.
-      num_classes: 0 is unconditional (labels None, plain batch norm).
+      num_classes: number of classes; 0 is unconditional (no labels, plain batch norm).
       width: the unit of the channel table.
       latent_dim: length of z.
-      channels: of an image, 1 to 4.
-      channel_multiples: own channels in units of width: the 4x4 map, then each block;
-        () is the table.
-      attention_resolutions: sides of the maps that attention follows, each once.
-      attention_block: 'attention', or a control in its place: 'residual',
-        'residual_3x3', 'residual_full' (see attention.ResidualBlock).
-      attention_form, attention_spectral_norm, attention_bias: see
-        attention.SelfAttention. Without `spectral_norm` the block has none either.
-      spectral_norm: on every convolution and dense layer.
-      spectral_norm_eps, spectral_norm_warmup, stop_gradient_uv, weight_init: see
-        layers.SpectralKernel. Library default of stop_gradient_uv: True; official:
-        False.
-      batch_norm_group_size: examples that share moments; 0: the whole batch. Official:
-        64.
+      channels: channels of an image, 1 to 4.
+      channel_multiples: channels of the 4x4 map and of each block, in units of width;
+        (): those in channels.GENERATOR_MULTIPLES.
+      attention_resolutions: sides of the feature maps that attention follows.
+      attention_block: a name in attention.ATTENTION_BLOCKS: 'attention', or a residual
+        block in its place.
+      attention_form, attention_bias: see attention.SelfAttention.
+      attention_spectral_norm: whether the attention block is spectrally normalised;
+        without `spectral_norm` it never is.
+      batch_norm_group_size: number of examples that share moments; 0: the whole batch.
+        Published: 64.
       batch_norm_decay, batch_norm_last_decay, batch_norm_eps, class_tables: see
         layers.ConditionalBatchNorm.
-      dtype: of activations and products: float32, bfloat16, or float64 under x64.
-        Parameters, statistics, power iterations, softmax and images stay in float32 (or
-        float64).
 
     Reference: `brain-research/self-attention-gan:generator.py` `generator_test`.
     """
@@ -69,23 +74,17 @@ class Generator(nn.Module):
     attention_form: str = "official"
     attention_spectral_norm: bool = True
     attention_bias: bool = False
-    spectral_norm: bool = True
-    spectral_norm_eps: float = 1e-12
-    spectral_norm_warmup: int = 0
-    stop_gradient_uv: bool = True
     batch_norm_group_size: int = 0
     batch_norm_decay: float = 0.999
     batch_norm_last_decay: float = 0.9999
     batch_norm_eps: float = 1e-5
     class_tables: str = "published"
-    weight_init: str = "xavier"
-    dtype: Any = jnp.float32
 
     def plan(self) -> tuple[int, tuple[Stage, ...]]:
-        """Returns channels.generator_plan of these fields, after checks of all.
+        """Returns channels.generator_plan of these fields, after checking every field.
 
         Raises:
-          UserError: fields that make no network.
+          UserError: if a field has an unsupported value.
         """
         _check_fields(self)
         return generator_plan(
@@ -101,42 +100,36 @@ class Generator(nn.Module):
     ) -> jax.Array:
         """Returns images [N, resolution, resolution, channels] in [-1, 1].
 
-        `train=True` normalises by the moments of this batch and leaves new running
-        statistics and new `u` in the collections that are mutable. `train=False` uses
-        the running statistics and writes nothing, so that an image depends on its own z
-        and label alone.
+        With `train=True`, batch norm uses the moments of this batch, and the running
+        statistics and `u` are updated in the collections that are mutable. With
+        `train=False`, batch norm uses the running statistics and nothing is updated, so
+        an image depends only on its own z and label.
 
         Args:
-          z: [N, latent_dim], standard normal.
-          labels: [N] int32, or None where num_classes is 0.
-          train: see above.
+          z: [N, latent_dim], from a standard normal distribution.
+          labels: [N] int32, or None if num_classes is 0.
+          train: whether this is a training pass.
 
         Raises:
-          UserError: fields that make no network, or missing labels.
+          UserError: if a field has an unsupported value, or labels are missing.
         """
         first, stages = self.plan()
         chex.assert_shape(z, (None, self.latent_dim))
         _check_labels(self, labels, z.shape[0])
+        conv = self.with_options(SNConv)
         norm = functools.partial(
             ConditionalBatchNorm,
             epsilon=self.batch_norm_eps,
             group_size=self.batch_norm_group_size,
             class_tables=self.class_tables,
-            spectral=tuple((k, v) for k, v in _kernel_fields(self).items()),
+            embed=self.with_options(SNEmbed),
             dtype=self.dtype,
         )
+        # The last norm is unconditional and slower than the others, as published.
         class_norm = functools.partial(
             norm, num_classes=self.num_classes, decay=self.batch_norm_decay
         )
-        conv = functools.partial(
-            SNConv, spectral_norm=self.spectral_norm, **_kernel_fields(self)
-        )
-        dense = SNDense(
-            features=16 * first,
-            spectral_norm=self.spectral_norm,
-            name="dense",
-            **_kernel_fields(self),
-        )
+        dense = self.with_options(SNDense)(features=16 * first, name="dense")
         x = dense(z, train=train).reshape(-1, 4, 4, first)
         for number, stage in enumerate(stages, start=1):
             block = GeneratorBlock(
@@ -147,20 +140,21 @@ class Generator(nn.Module):
             )
             x = block(x, labels, train=train)
             if stage.attention:
-                x = _attention_block(self, stage.resolution)(x, train=train)
+                x = _attention_block(self, stage.resolution, conv)(x, train=train)
         x = norm(decay=self.batch_norm_last_decay, name="norm")(x, train=train)
         x = conv(features=self.channels, name="conv")(nn.relu(x), train=train)
+        # Images are in float32 or float64 even if the activations are in bfloat16.
         return jnp.tanh(x.astype(param_dtype(self.dtype)))
 
 
-class Discriminator(nn.Module):
-    """Logits from images and labels; see `__call__`.
+class Discriminator(nn.Module, KernelOptions):
+    """Computes logits from images and labels; see `__call__`.
 
-    The attributes are those of Generator that concern it. There is no batch norm.
+    The attributes are those of Generator, without latents and batch norm.
 
-    Reference: `brain-research/self-attention-gan:discriminator.py`
-      `discriminator_test`; the projection of labels is Miyato and Koyama 2018,
-      https://arxiv.org/abs/1802.05637.
+    References: `brain-research/self-attention-gan:discriminator.py`
+      `discriminator_test`; Miyato and Koyama 2018, https://arxiv.org/abs/1802.05637,
+      for the projection of labels.
     """
 
     resolution: int = 128
@@ -173,18 +167,12 @@ class Discriminator(nn.Module):
     attention_form: str = "official"
     attention_spectral_norm: bool = True
     attention_bias: bool = False
-    spectral_norm: bool = True
-    spectral_norm_eps: float = 1e-12
-    spectral_norm_warmup: int = 0
-    stop_gradient_uv: bool = True
-    weight_init: str = "xavier"
-    dtype: Any = jnp.float32
 
     def plan(self) -> tuple[Stage, ...]:
-        """Returns channels.discriminator_plan of these fields, after checks of all.
+        """Returns channels.discriminator_plan of these fields, after checking them all.
 
         Raises:
-          UserError: fields that make no network.
+          UserError: if a field has an unsupported value.
         """
         _check_fields(self)
         return discriminator_plan(
@@ -198,28 +186,26 @@ class Discriminator(nn.Module):
     def __call__(
         self, images: jax.Array, labels: jax.Array | None = None, *, train: bool = False
     ) -> jax.Array:
-        """Returns logits [N] in float32 (float64 under dtype float64); above 0: real.
+        """Returns logits [N], float32 or float64; a positive logit means real.
 
-        The value is the same for train=True and False: one power iteration from the
-        stored `u` in both. `train=True` leaves the new `u` in the collection `spectral`
-        where that is mutable.
+        The logits do not depend on `train`: both modes make one power iteration from
+        the stored `u`. With `train=True`, the new `u` is stored in the collection
+        `spectral` if that is mutable.
 
         Args:
           images: [N, resolution, resolution, channels] in [-1, 1].
-          labels: [N] int32, or None where num_classes is 0.
-          train: see above.
+          labels: [N] int32, or None if num_classes is 0.
+          train: whether this is a training pass.
 
         Raises:
-          UserError: fields that make no network, or missing labels.
+          UserError: if a field has an unsupported value, or labels are missing.
         """
         stages = self.plan()
         chex.assert_shape(
             images, (None, self.resolution, self.resolution, self.channels)
         )
         _check_labels(self, labels, images.shape[0])
-        kernel_fields = _kernel_fields(self) | {"spectral_norm": self.spectral_norm}
-        head_fields = kernel_fields | {"dtype": param_dtype(self.dtype)}
-        conv = functools.partial(SNConv, **kernel_fields)
+        conv = self.with_options(SNConv)
         x = images
         for number, stage in enumerate(stages, start=1):
             block = DiscriminatorBlock(
@@ -231,16 +217,18 @@ class Discriminator(nn.Module):
             )
             x = block(x, train=train)
             if stage.attention:
-                x = _attention_block(self, stage.resolution)(x, train=train)
-        pooled = nn.relu(x).astype(param_dtype(self.dtype)).sum((1, 2))
-        dense = SNDense(features=1, name="dense", **head_fields)
+                x = _attention_block(self, stage.resolution, conv)(x, train=train)
+        # The sum over positions and the head are never in half precision.
+        precise = param_dtype(self.dtype)
+        pooled = nn.relu(x).astype(precise).sum((1, 2))
+        dense = self.with_options(SNDense)(features=1, dtype=precise, name="dense")
         logits = dense(pooled, train=train)[:, 0]
         if labels is not None and self.num_classes:
-            embed = SNEmbed(
+            embed = self.with_options(SNEmbed)(
                 num_classes=self.num_classes,
                 features=pooled.shape[-1],
+                dtype=precise,
                 name="embed",
-                **head_fields,
             )
             logits = logits + (pooled * embed(labels, train=train)).sum(-1)
         return logits
@@ -248,17 +236,19 @@ class Discriminator(nn.Module):
 
 def _check_fields(network: Generator | Discriminator) -> None:
     if not 1 <= network.channels <= 4:
-        raise UserError(f"channels={network.channels} cannot be; choose 1 to 4.")
+        raise UserError(
+            f"channels={network.channels} is not supported; choose 1, 2, 3 or 4."
+        )
     for field, known in (
         ("attention_form", ATTENTION_FORMS),
         ("weight_init", INITIALIZERS),
-        ("attention_block", config_lib.CHOICES["model.attention_block"]),
-        ("class_tables", config_lib.CHOICES["model.class_tables"]),
+        ("attention_block", ATTENTION_BLOCKS),
+        ("class_tables", CLASS_TABLES),
     ):
         value = getattr(network, field, None)  # a discriminator has no class tables
         if value is not None and value not in known:
             raise UserError(
-                f"{field}={value!r} is not known; choose among {', '.join(known)}."
+                f"{field}={value!r} is not known; choose one of {', '.join(known)}."
             )
     dtype = jnp.dtype(network.dtype)
     if dtype == jnp.float64 and jax.dtypes.canonicalize_dtype(dtype) != dtype:
@@ -276,34 +266,22 @@ def _check_labels(
             "build the network with num_classes=0."
         )
     if labels is not None:
-        chex.assert_shape(labels, (batch,))  # one label would broadcast unnoticed
-
-
-def _kernel_fields(network: Generator | Discriminator) -> dict[str, Any]:
-    """Returns what all kernels of a network share, but for `spectral_norm` itself."""
-    return {
-        "spectral_norm_eps": network.spectral_norm_eps,
-        "spectral_norm_warmup": network.spectral_norm_warmup,
-        "stop_gradient_uv": network.stop_gradient_uv,
-        "weight_init": network.weight_init,
-        "dtype": network.dtype,
-    }
+        chex.assert_shape(labels, (batch,))  # a single label would broadcast silently
 
 
 def _attention_block(
-    network: Generator | Discriminator, resolution: int
+    network: Generator | Discriminator, resolution: int, conv: Callable[..., SNConv]
 ) -> SelfAttention | ResidualBlock:
-    """Returns the block after a map of side `resolution`, named for it."""
-    fields = _kernel_fields(network) | {
-        "attention_spectral_norm": (
-            network.attention_spectral_norm and network.spectral_norm
-        ),
-        "name": f"attention{resolution}",
-    }
+    """Returns the attention block that follows a feature map of side `resolution`."""
+    conv = functools.partial(
+        conv, spectral_norm=network.attention_spectral_norm and network.spectral_norm
+    )
+    name = f"attention{resolution}"
     if network.attention_block == "attention":
         return SelfAttention(
             attention_form=network.attention_form,
             attention_bias=network.attention_bias,
-            **fields,
+            conv=conv,
+            name=name,
         )
-    return ResidualBlock(kind=network.attention_block, **fields)
+    return ResidualBlock(kind=network.attention_block, conv=conv, name=name)

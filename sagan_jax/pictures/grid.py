@@ -1,23 +1,25 @@
-"""Pictures: sheets of images as PNG."""
+"""Grids of images, as PNG."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from sagan_jax.files import whole
 
 GAP = 2
 MARGIN = 255
 
 
 def sheet(images: np.ndarray, columns: int) -> np.ndarray:
-    """Returns one uint8 picture of images, row by row, on white.
+    """Returns one uint8 picture [H', W', C] of images, row by row, on white.
 
-    Images under 128 pixels are enlarged by a whole factor, each pixel a square, so that
-    a person can see them.
+    Images smaller than 128 pixels are enlarged by an integer factor, without smoothing.
 
     Args:
-      images: uint8 [N, H, W, C]; C of 1 is grey, 2 grey and alpha, 3 RGB, 4 RGBA.
-      columns: images in a row; the last row may be short.
+      images: uint8 [N, H, W, C]; C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA).
+      columns: number of images in a row; the last row may have fewer.
     """
     scale = max(1, 128 // images.shape[1])
     images = images.repeat(scale, axis=1).repeat(scale, axis=2)
@@ -36,9 +38,13 @@ def sheet(images: np.ndarray, columns: int) -> np.ndarray:
 
 
 def save_png(picture: np.ndarray, path: Path) -> None:
-    """Writes a uint8 picture [H, W, C], beside and renamed: never half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes a uint8 picture [H, W, C] to `path`, whole or not at all."""
+    whole.write_bytes(path, encode_png(picture))
+
+
+def encode_png(picture: np.ndarray) -> bytes:
+    """Returns a uint8 picture [H, W, C] as the content of a PNG file."""
     squeezed = picture[..., 0] if picture.shape[-1] == 1 else picture
-    beside = path.with_suffix(".tmp")
-    Image.fromarray(squeezed).save(beside, format="PNG")
-    beside.replace(path)
+    content = io.BytesIO()
+    Image.fromarray(squeezed).save(content, format="PNG")
+    return content.getvalue()

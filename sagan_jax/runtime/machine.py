@@ -1,7 +1,7 @@
-"""What this machine can train on, asked of the system, since jax is not started yet.
+"""The devices of this machine, found without starting jax.
 
-All numbers are totals. What is free changes from hour to hour, and a choice that
-follows from it would not be the same when a run is taken up again.
+All numbers are totals. Free memory changes from hour to hour, and a choice that follows
+from it would differ when a run is resumed.
 """
 
 import importlib.metadata
@@ -13,24 +13,24 @@ from typing import NamedTuple
 
 GIB = 2**30
 ASSUMED = 8 * GIB
-"""Memory of a device that does not say what it has."""
+"""Memory assumed for a device that does not report it."""
 
 CGROUP_LIMITS = (
     pathlib.Path("/sys/fs/cgroup/memory.max"),
     pathlib.Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
-"""Where Linux says what a container may have; the first is that of cgroups v2."""
+"""Where Linux reports a container's memory limit: cgroups v2, then v1."""
 
 
 class Machine(NamedTuple):
-    """The devices that jax will take.
+    """The devices that jax will use.
 
     Attributes:
       kind: 'gpu' or 'cpu'.
-      memory: bytes of each device; of GPUs that differ, the smallest.
-      devices: how many.
-      cores: of the CPU.
-      remark: what a person should know about how this was found, or ''.
+      memory: bytes per device; the smallest, if GPUs differ.
+      devices: number of devices.
+      cores: number of CPU cores.
+      remark: a sentence about an assumption or an unused device, or ''.
     """
 
     kind: str
@@ -47,22 +47,22 @@ def this_machine() -> Machine:
     if memories and not _jax_takes_gpus():
         memories = []
         remark = (
-            "there is an NVIDIA GPU that this jax will not use; "
-            "pip install -e '.[cuda]' (and unset JAX_PLATFORMS) to train on it"
+            "an NVIDIA GPU is present, but this jax will not use it; to train on it, "
+            "pip install -e '.[cuda]' and unset JAX_PLATFORMS"
         )
     if memories:
         smallest = min(memories)
         if not smallest:
-            remark = f"the GPU does not say its memory: {ASSUMED // GIB} GiB assumed"
+            remark = f"the GPU does not report its memory; {ASSUMED // GIB} GiB assumed"
         return Machine("gpu", smallest or ASSUMED, len(memories), cores, remark)
     memory = _physical_memory()
     if not memory:
-        remark = f"the system does not say its memory: {ASSUMED // GIB} GiB assumed"
+        remark = f"the system does not report its memory; {ASSUMED // GIB} GiB assumed"
     return Machine("cpu", memory or ASSUMED, 1, cores, remark)
 
 
 def _gpu_memories() -> list[int]:
-    """Returns the bytes of each visible GPU, 0 where it does not say."""
+    """Returns the memory of each visible GPU in bytes, 0 if it is not reported."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
@@ -83,13 +83,13 @@ def _gpu_memories() -> list[int]:
 
 
 def _visible(found: list[int], visible: str) -> list[int]:
-    """Returns those that CUDA shows: up to the first name that is none."""
+    """Returns the GPUs that CUDA_VISIBLE_DEVICES lists, up to the first unknown one."""
     shown = []
     for name in map(str.strip, visible.split(",")):
         if name.isdecimal() and int(name) < len(found):
             shown.append(found[int(name)])
         elif found and name.startswith(("GPU-", "MIG-")):
-            shown.append(min(found))  # which one it is was not asked
+            shown.append(min(found))  # identifiers are not looked up
         else:
             break
     return shown
@@ -104,7 +104,7 @@ def _jax_takes_gpus() -> bool:
 
 
 def _physical_memory() -> int:
-    """Returns what there is, or what a container may have of it; 0: not known."""
+    """Returns the bytes of memory, within the container's limit; 0: unknown."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -113,5 +113,5 @@ def _physical_memory() -> int:
         try:
             total = min(total, int(path.read_text("ascii")))
         except (OSError, ValueError):
-            continue  # there is no such file, or it says 'max'
+            continue  # no such file, or no limit: 'max'
     return max(0, total)

@@ -1,13 +1,12 @@
 """Devices: one mesh with the axis `data`, and what is split or copied over it.
 
-`jax.jit` with shardings on a mesh is what `pjit` became and what users of `pmap` should
-move to: one program over all devices, in which a mean over the batch is a mean over the
-whole batch, wherever its rows lie. One device is a mesh of one.
+`jax.jit` with shardings on a mesh is what `pjit` became, and what users of `pmap`
+should move to: one program over all devices, in which a mean over the batch is a mean
+over the whole batch, wherever its rows are. One device is a mesh of one.
 """
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,22 +15,26 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sagan_jax.config import Config
 from sagan_jax.errors import UserError
+from sagan_jax.files import cache
 
 AXIS = "data"
 
 
 def start(config: Config) -> None:
-    """Sets jax up for a run; before anything else touches a device.
+    """Configures jax for a run; call it before anything touches a device.
 
-    Compiled programs are kept between runs in JAX_COMPILATION_CACHE_DIR, by default in
-    the user's cache directory: a second start takes seconds.
+    Compiled programs are cached in JAX_COMPILATION_CACHE_DIR, or by default in the
+    user's cache directory, if there is one: a second start takes seconds.
+
+    Args:
+      config: the config of the run; `mesh.distributed` asks for several processes.
 
     Raises:
-      UserError: several processes are asked for, and none of the others is found.
+      UserError: several processes are asked for, and no other process is found.
     """
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        jax.config.update("jax_compilation_cache_dir", str(cache / "sagan_jax"))
+    place = cache.directory()
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and place is not None:
+        jax.config.update("jax_compilation_cache_dir", str(place))
     if config.model.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     if config.mesh.distributed:
@@ -41,7 +44,7 @@ def start(config: Config) -> None:
             reason = str(error).splitlines()[0].rstrip(".")
             raise UserError(
                 f"mesh.distributed=True, but no other process was found ({reason}); "
-                "start it under SLURM, Kubernetes, Open MPI or on a TPU pod."
+                "start the run under SLURM, Kubernetes, Open MPI or on a TPU pod."
             ) from None
 
 
@@ -49,7 +52,7 @@ def make_mesh(config: Config) -> Mesh:
     """Returns the mesh of a run.
 
     Raises:
-      UserError: more devices than there are, or a batch they do not divide.
+      UserError: more devices than there are, or a batch that they do not divide.
     """
     available = jax.devices()
     count = config.mesh.devices or len(available)
@@ -60,11 +63,11 @@ def make_mesh(config: Config) -> Mesh:
         )
     if config.train.batch_size % count:
         raise UserError(
-            f"train.batch_size={config.train.batch_size} cannot be split over {count} "
-            "devices; choose a multiple, or set mesh.devices."
+            f"train.batch_size={config.train.batch_size} is not divisible by the "
+            f"number of devices, {count}; choose a multiple, or set mesh.devices."
         )
-    # Auto axes: with explicit ones, rows of a class table cannot be taken by labels
-    # that are split over the devices.
+    # Auto axes: with explicit axes, gathering rows of a class table by labels that are
+    # split over the devices raises.
     return Mesh(
         np.asarray(available[:count]),
         (AXIS,),
@@ -82,20 +85,28 @@ def split(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
+def placed(shapes: Any, mesh: Mesh) -> Any:
+    """Returns the shapes of a state with the sharding that it has on the mesh."""
+    everywhere = replicated(mesh)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes
+    )
+
+
 def global_batch(batch: Any, mesh: Mesh) -> Any:
-    """Returns this process's rows as their part of arrays over the whole mesh."""
+    """Returns arrays over the whole mesh, of which `batch` is this process's part."""
     return jax.tree.map(
         lambda rows: jax.make_array_from_process_local_data(split(mesh), rows), batch
     )
 
 
 def constrain(mesh: Mesh) -> Callable[[Any], Any]:
-    """Returns a function that keeps arrays made inside of a step split like a batch."""
+    """Returns a function that keeps arrays made inside a step split like a batch."""
     return lambda tree: jax.lax.with_sharding_constraint(tree, split(mesh))
 
 
 def jit_step(step: Callable[..., Any], mesh: Mesh) -> jax.stages.Wrapped:
-    """Returns `step(state, batch) -> (state, metrics)` compiled; `state` is donated."""
+    """Returns `step(state, batch) -> (state, metrics)` jitted; `state` is donated."""
     return jax.jit(
         step,
         in_shardings=(replicated(mesh), split(mesh)),

@@ -1,4 +1,8 @@
-"""What several processes share, gather and agree on."""
+"""Several processes of one run: sharing rows out, gathering them, agreeing.
+
+Each function is collective: every process of the run must call it, with the same count.
+With one process none of them communicates.
+"""
 
 from typing import Any
 
@@ -8,31 +12,51 @@ from jax.experimental import multihost_utils
 from numpy.typing import NDArray
 
 
-def _share(count: int) -> slice:
-    """Returns which of `count` images are this process's."""
-    index, processes = jax.process_index(), jax.process_count()
-    return slice(index * count // processes, (index + 1) * count // processes)
+def is_first() -> bool:
+    """Returns whether this process is the one that writes files and prints."""
+    return jax.process_index() == 0
 
 
-def _gathered(rows: NDArray[Any], count: int) -> NDArray[Any]:
-    """Returns the rows of all processes, in order, [count, ...]."""
+def share(count: int) -> slice:
+    """Returns the rows, out of `count`, that belong to this process."""
+    return _share(count, jax.process_index())
+
+
+def gather(rows: NDArray[Any], count: int) -> NDArray[Any]:
+    """Returns the rows of all processes in order, [count, ...].
+
+    Args:
+      rows: the rows of `share(count)`, [n, ...].
+      count: the number of rows of all processes.
+    """
     processes = jax.process_count()
     if processes == 1:
         return rows
     most = -(-count // processes)
-    filled = np.zeros((most, *rows.shape[1:]), rows.dtype)
-    filled[: len(rows)] = rows
-    stacked = np.asarray(multihost_utils.process_allgather(filled))
-    sizes = [
-        (index + 1) * count // processes - index * count // processes
-        for index in range(processes)
-    ]
+    padded = np.zeros((most, *rows.shape[1:]), rows.dtype)
+    padded[: len(rows)] = rows
+    stacked = np.asarray(multihost_utils.process_allgather(padded))
+    spans = [_share(count, index) for index in range(processes)]
     return np.concatenate(
-        [part[:size] for part, size in zip(stacked, sizes, strict=True)]
+        [
+            part[: span.stop - span.start]
+            for part, span in zip(stacked, spans, strict=True)
+        ]
     )
 
 
-def _in_any_process(found: bool) -> bool:
+def agree(flag: bool) -> bool:
+    """Returns True in every process if `flag` is True in any of them."""
     if jax.process_count() == 1:
-        return found
-    return bool(multihost_utils.process_allgather(np.array(found)).any())
+        return flag
+    return bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+
+def wait_for_all() -> None:
+    """Returns when every process has called this."""
+    agree(False)
+
+
+def _share(count: int, index: int) -> slice:
+    processes = jax.process_count()
+    return slice(index * count // processes, (index + 1) * count // processes)

@@ -1,4 +1,4 @@
-"""What a number was made with: versions, devices, and the revision of this code."""
+"""Versions, devices, and the revision of this code, to repeat a number later."""
 
 import importlib.metadata
 import platform
@@ -15,10 +15,10 @@ _PACKAGES += ["numpy", "pillow"]
 
 
 def facts() -> dict[str, Any]:
-    """Returns what tells this installation and this machine from others.
+    """Returns what identifies this installation and this machine.
 
-    'revision' is the git commit of the code, with '+changes' where files differ from
-    it; '' where the code is not in a repository of its own, or git is not there.
+    'revision' is the git commit of the code, followed by '+changes' if files differ
+    from it. It is '' if the code is not in a repository of its own, or without git.
     """
     device = jax.devices()[0]
     return {
@@ -35,8 +35,8 @@ def facts() -> dict[str, Any]:
 
 
 def revision(root: Path) -> str:
-    """Returns the commit of the repository whose top is `root`; see `facts`."""
-    # An installed copy may lie inside of somebody else's repository.
+    """Returns the commit of the repository with the root `root`; see `facts`."""
+    # An installed copy may lie inside somebody else's repository.
     if not (root / ".git").exists():
         return ""
     commit = _git(root, "rev-parse", "HEAD")

@@ -1,4 +1,4 @@
-"""Being told to stop: a signal becomes a question the loop asks after each step."""
+"""Stop requests: a signal becomes a flag that the training loop checks."""
 
 import signal
 from types import FrameType, TracebackType
@@ -6,7 +6,11 @@ from typing import Any, Self
 
 
 class StopRequest:
-    """Turns the first SIGINT or SIGTERM into a request; a second one acts as usual."""
+    """Turns the first SIGINT or SIGTERM into a request; a second one acts as usual.
+
+    Attributes:
+      requested: whether a signal has arrived.
+    """
 
     def __init__(self) -> None:
         self.requested = False

@@ -1,1 +1,1 @@
-"""Losses, optimisers, state and the training step: no disk, no printing."""
+"""Losses, optimizers, state and the training step; no files, no output."""

@@ -1,7 +1,7 @@
-"""Signs of collapse and divergence, read from a run's scalars alone.
+"""Detects collapse and divergence from a run's logged scalars.
 
-Thresholds are fixed beforehand. A sign is said when it is first seen; one that stands
-for `PATIENCE` steps is reason enough to go back to an earlier checkpoint.
+The thresholds are constants. A sign is reported when it first appears. A sign that
+persists for `PATIENCE` steps justifies a rollback to an earlier checkpoint.
 """
 
 import statistics
@@ -10,17 +10,24 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 PATIENCE = 500  # steps
-WON_LOSS, WON_MARGIN = 0.02, 1.9  # of the discriminator: below, and above
-VANISHED = 1e-4  # norm of the generator's gradient
-EXPLODED = 100.0  # of the same, in medians of the readings before
-SIGMA_GROWTH, SIGMA_STEPS = 10.0, 1000  # of the largest sigma, within so many steps
+WON_LOSS = 0.02  # upper bound of the discriminator's loss
+WON_MARGIN = 1.9  # lower bound of mean real logit - mean fake logit
+VANISHED = 1e-4  # upper bound of the norm of the generator's gradient
+EXPLODED = 100.0  # lower bound of the same norm, in medians of earlier readings
+SIGMA_GROWTH, SIGMA_STEPS = 10.0, 1000  # growth factor of the largest sigma, in steps
 
-_READINGS = 200  # that the median is taken of
-_FEWEST = 10  # with less it means nothing
+_READINGS = 200  # number of earlier readings in the median
+_FEWEST = 10  # a median of fewer readings is too noisy to compare with
 
 
 class Sign(NamedTuple):
-    """Something wrong, since which step, in plain words."""
+    """A sign of collapse or divergence.
+
+    Attributes:
+      name: short name of the sign.
+      since: step at which it appeared.
+      sentence: description for the log.
+    """
 
     name: str
     since: int
@@ -28,10 +35,10 @@ class Sign(NamedTuple):
 
 
 class Watch:
-    """Reads the scalars of a step; remembers what stands, and since when."""
+    """Reads the scalars of successive steps and keeps track of the current signs."""
 
     def __init__(self, history: Iterable[Mapping[str, Any]] = ()) -> None:
-        """Starts as if it had read `history`, lines of metrics.jsonl in order."""
+        """Reads `history` first: the lines of metrics.jsonl of a resumed run."""
         self._standing: dict[str, Sign] = {}
         self._gradients: deque[float] = deque(maxlen=_READINGS)
         self._sigmas: deque[tuple[int, dict[str, float]]] = deque()
@@ -39,11 +46,11 @@ class Watch:
             self.read(int(line["step"]), line)
 
     def read(self, step: int, scalars: Mapping[str, Any]) -> list[str]:
-        """Returns sentences on the signs that were not there at the last reading.
+        """Returns the sentence of each sign that is new since the last reading.
 
         Args:
-          step: at least the one of the last reading.
-          scalars: those of train_step; what is missing or None gives no sign.
+          step: the step of these scalars, not before the last reading.
+          scalars: metrics of train_step; missing or None values give no sign.
         """
         numbers = {k: v for k, v in scalars.items() if isinstance(v, int | float)}
         found = {
@@ -64,11 +71,11 @@ class Watch:
 
     @property
     def standing(self) -> list[Sign]:
-        """The signs of the last reading, the oldest first."""
+        """The signs at the last reading, oldest first."""
         return sorted(self._standing.values(), key=lambda sign: sign.since)
 
     def lasting(self, step: int) -> Sign | None:
-        """Returns a sign that has stood for PATIENCE steps at `step`; None without."""
+        """Returns the oldest sign if it has persisted for PATIENCE steps, or None."""
         signs = [sign for sign in self.standing if step - sign.since >= PATIENCE]
         return signs[0] if signs else None
 
@@ -81,13 +88,13 @@ class Watch:
         if norm < VANISHED:
             return (
                 f"the generator's gradient has vanished (its norm is {norm:.1e}): "
-                "it no longer learns."
+                "the generator no longer learns."
             )
         median = statistics.median(before) if len(before) >= _FEWEST else 0.0
         if median and norm > EXPLODED * median:
             return (
                 f"the generator's gradient has exploded (its norm is {norm:.3g}, "
-                f"{norm / median:.0f} times the usual): training is diverging."
+                f"{norm / median:.0f} times the median): training is diverging."
             )
         return ""
 
@@ -116,7 +123,7 @@ def _won(scalars: Mapping[str, float]) -> str:
         return ""
     if loss < WON_LOSS and margin > WON_MARGIN:
         return (
-            f"the discriminator has won (its loss is {loss:.4f}, real and fake logits "
-            f"are {margin:.2f} apart): the generator has little to learn from."
+            f"the discriminator has won (its loss is {loss:.4f}, and real and fake "
+            f"logits are {margin:.2f} apart): the generator has little to learn from."
         )
     return ""

@@ -1,7 +1,7 @@
-"""Adversarial losses: logits [N] in, a scalar out.
+"""Adversarial losses: functions from logits [N] to a scalar.
 
-A pair is (discriminator loss of real and fake logits, generator loss of fake logits);
-`LOSSES` holds the pairs by name. Losses are means over the batch.
+Each loss is a mean over the batch. `LOSSES` maps a name to the losses of the
+discriminator and of the generator.
 """
 
 from collections.abc import Callable
@@ -28,9 +28,10 @@ def hinge_generator(fake: jax.Array) -> jax.Array:
 
 
 def non_saturating_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
-    """Returns the mean cross-entropy of real as 1 and fake as 0, summed over the two.
+    """Returns -mean log sigmoid(real) - mean log(1 - sigmoid(fake)).
 
-    -log sigmoid(x) = softplus(-x) and -log(1 - sigmoid(x)) = softplus(x).
+    This is the cross-entropy with label 1 for real and 0 for fake. softplus avoids the
+    overflow: -log sigmoid(x) = softplus(-x) and -log(1 - sigmoid(x)) = softplus(x).
 
     Reference: Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661.
     """
@@ -45,7 +46,12 @@ def non_saturating_generator(fake: jax.Array) -> jax.Array:
 
 
 class Loss(NamedTuple):
-    """The two sides of one game."""
+    """The losses of both networks.
+
+    Attributes:
+      discriminator: function of real and fake logits, both [N].
+      generator: function of fake logits [N].
+    """
 
     discriminator: Callable[[jax.Array, jax.Array], jax.Array]
     generator: Callable[[jax.Array], jax.Array]

@@ -1,4 +1,4 @@
-"""TTUR: one Adam for each network, at rates of their own, under one schedule."""
+"""The optimizers: one Adam per network, with separate learning rates (TTUR)."""
 
 from typing import NamedTuple
 
@@ -8,22 +8,23 @@ from sagan_jax.config import Config, OptimConfig
 
 
 class Optimizers(NamedTuple):
-    """The Adams of the two networks."""
+    """The optimizers of both networks."""
 
     generator: optax.GradientTransformation
     discriminator: optax.GradientTransformation
 
 
 def make_optimizers(config: Config) -> Optimizers:
-    """Returns both Adams.
+    """Returns the optimizers of both networks.
 
-    A schedule counts the updates of its own network, of which the discriminator makes
-    `d_steps` in a step, so that both rates fall together.
+    TensorFlow adds eps before its bias correction and optax after it; the difference
+    only matters for gradients near 1e-8.
 
     Reference: Heusel et al. 2017, https://arxiv.org/abs/1706.08500 (two time scales);
-      `brain-research/self-attention-gan:model.py`. TensorFlow adds eps before its bias
-      correction, optax after; that differs only where gradients are near 1e-8.
+      `brain-research/self-attention-gan:model.py`.
     """
+    # A schedule counts the updates of its own network. The discriminator makes d_steps
+    # updates per step, so its schedule is longer and both rates decay together.
     optim, steps = config.optim, config.train.steps
     return Optimizers(
         _adam(optim, schedule(optim, optim.generator_lr, steps)),
@@ -35,9 +36,14 @@ def make_optimizers(config: Config) -> Optimizers:
 
 
 def schedule(optim: OptimConfig, rate: float, updates: int) -> optax.Schedule:
-    """Returns the learning rate as a function of the updates made, of `updates` in all.
+    """Returns the learning rate as a function of the number of updates so far.
 
-    'linear' holds `rate` until `decay_start` of the run, then falls to its `decay_to`.
+    Args:
+      optim: the settings of the schedule: 'constant', or 'linear', which keeps `rate`
+        until the fraction `decay_start` of the run, then decays linearly to
+        `decay_to * rate` at its end.
+      rate: the initial learning rate.
+      updates: number of updates in the whole run.
     """
     if optim.schedule == "constant":
         return optax.constant_schedule(rate)

@@ -1,7 +1,7 @@
-"""Everything that a run remembers, as one tree of arrays.
+"""The state of a run, as one tree of arrays.
 
-Randomness is not in it: keys come from the seed and `step` alone, and so does the
-position in the data.
+It contains no keys and no position in the data: both are computed from the seed and
+`step`.
 """
 
 import functools
@@ -19,12 +19,12 @@ from sagan_jax.training.optim import Optimizers
 Tree = Any
 
 INIT_STREAM, STEP_STREAM = 0, 1
-"""First fold of the seed's key: what is drawn once, what is drawn in a step."""
+"""Values folded into the seed's key: for initialisation, and for the steps."""
 
 
 @flax.struct.dataclass
 class NetworkState:
-    """One network: its parameters, its mutable collections, its optimiser."""
+    """The parameters, mutable collections and optimizer state of one network."""
 
     params: Tree
     batch_stats: Tree
@@ -33,7 +33,7 @@ class NetworkState:
 
     @property
     def variables(self) -> dict[str, Tree]:
-        """The collections as `apply` takes them."""
+        """The collections, in the form that `apply` takes."""
         return {
             "params": self.params,
             "batch_stats": self.batch_stats,
@@ -43,14 +43,15 @@ class NetworkState:
 
 @flax.struct.dataclass
 class GanState:
-    """A run: arrays only.
+    """The state of a run; arrays only.
 
     Attributes:
-      step: [] int32, generator updates asked for so far.
-      skipped: [] int32, steps among them that were not finite and changed nothing else.
-      generator: the generator.
-      discriminator: the discriminator.
-      ema: moving average of the generator's params; {} where ema_decay is 0.
+      step: [] int32, number of steps so far, including skipped ones.
+      skipped: [] int32, number of steps that were skipped because a value was not
+        finite.
+      generator: the generator's state.
+      discriminator: the discriminator's state.
+      ema: moving average of the generator's params; {} if ema_decay is 0.
     """
 
     step: jax.Array
@@ -66,14 +67,21 @@ def create(
     discriminator: Discriminator,
     optimizers: Optimizers,
 ) -> GanState:
-    """Returns the state before the first step; pure, so that shapes can be had alone.
+    """Returns the state before the first step.
 
-    `jax.eval_shape(create, ...)` gives the shapes of a checkpoint. No two arrays share
-    a buffer when this is jitted, so that the state can be donated.
+    The function is pure, so `jax.eval_shape` gives the shapes of a checkpoint. Under
+    `jax.jit`, no two arrays of the state share a buffer, so it can be donated.
+
+    Args:
+      config: the run's config.
+      generator: the generator, from networks.build.
+      discriminator: the discriminator, from networks.build.
+      optimizers: the optimizers, from optim.make_optimizers.
     """
     key = jax.random.fold_in(jax.random.key(config.train.seed), INIT_STREAM)
     generator_key, discriminator_key = jax.random.split(key)
     dtype = param_dtype(generator.dtype)
+    # Initial values do not depend on these inputs, only on their shapes.
     labels = jnp.zeros((2,), jnp.int32) if generator.num_classes else None
     z = jnp.zeros((2, generator.latent_dim), dtype)
     side = generator.resolution
@@ -86,6 +94,7 @@ def create(
         skipped=jnp.zeros((), jnp.int32),
         generator=_network(g_variables, optimizers.generator),
         discriminator=_network(d_variables, optimizers.discriminator),
+        # A copy, so that the average and the parameters do not share buffers.
         ema=jax.tree.map(jnp.copy, params) if config.train.ema_decay else {},
     )
 
@@ -106,17 +115,17 @@ def generator_variables(
     *,
     iterations: int = 20,
 ) -> dict[str, Tree]:
-    """Returns the variables of the evaluated generator.
+    """Returns the variables to sample the generator with.
 
-    With a moving average these are its params, the live running statistics, and the
-    live `u` brought onto the averaged kernels by power iterations: `u` itself is never
-    averaged (a mean of unit vectors is shorter than one, and sigma with it).
+    With a moving average these are the averaged params, the live running statistics,
+    and the live `u` after power iterations on the averaged kernels. `u` itself is never
+    averaged: a mean of unit vectors is shorter than one, and would lower sigma.
 
     Args:
-      generator: the module.
-      live: the live collections, 'params' among them.
-      ema: averaged params, or {} for the live generator.
-      iterations: power iterations on the averaged kernels.
+      generator: the generator.
+      live: the live collections, including 'params'.
+      ema: averaged params, or {} to return the live variables.
+      iterations: number of power iterations on the averaged kernels.
     """
     if not ema:
         return dict(live)
@@ -130,9 +139,9 @@ def generator_variables(
 def _iterated(
     generator: Generator, variables: dict[str, Tree], iterations: int
 ) -> Tree:
-    """Returns the collection `spectral` after power iterations on these params."""
-    # Only the shape of a pass matters: its images are not returned, so the compiler
-    # drops everything but the power iterations.
+    """Returns the collection `spectral` after power iterations on `variables`."""
+    # The inputs may be zeros: no image is returned, so the compiler removes everything
+    # but the power iterations.
     n = max(2, generator.batch_norm_group_size)
     z = jnp.zeros((n, generator.latent_dim), param_dtype(generator.dtype))
     labels = jnp.zeros((n,), jnp.int32) if generator.num_classes else None

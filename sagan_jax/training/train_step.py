@@ -1,9 +1,9 @@
-"""One step of training: `d_steps` updates of the discriminator, one of the generator.
+"""One training step: `d_steps` discriminator updates and one generator update.
 
-The one rule of mutable state: networks always return their updates, the step decides
-which are kept. The discriminator's `u` is kept in its own update and dropped in the
+Networks always return the updates of their mutable state, and the step decides which
+ones to keep. The discriminator's `u` is kept in its own updates and dropped in the
 generator's. The generator's `u` and running statistics are kept in its own update, and
-in the discriminator's only in the official order.
+in the discriminator's updates only if the order is 'generator_first'.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ DISCRIMINATOR_COLLECTIONS = ["spectral", "sigma"]
 
 
 class _Context(NamedTuple):
-    """What every phase of a step needs."""
+    """The arguments of make_train_step, which every update needs."""
 
     config: Config
     generator: Generator
@@ -49,19 +49,20 @@ def make_train_step(
 ) -> TrainStep:
     """Returns the pure function `step(state, batch) -> (state, metrics)`.
 
-    `batch` holds d_steps * batch_size examples: 'image' uint8 [., H, W, C] and 'label'
-    int32 [.]. Randomness comes from the seed and `state.step`. A step whose losses,
-    gradients or new state are not finite changes only `step` and `skipped`.
+    `batch` has M = d_steps * batch_size examples: 'image' uint8 [M, H, W, C] and
+    'label' int32 [M]. Random draws depend only on the seed and `state.step`. If a loss,
+    a gradient or the new state is not finite, the step changes only `step` and
+    `skipped`.
 
     Args:
-      config: of the run.
-      generator: from networks.build.
-      discriminator: from networks.build.
-      optimizers: from optim.make_optimizers.
-      constrain: keeps latents and labels split over the devices of a mesh; see
-        mesh.constrain.
+      config: the run's config.
+      generator: the generator, from networks.build.
+      discriminator: the discriminator, from networks.build.
+      optimizers: the optimizers, from optim.make_optimizers.
+      constrain: function that keeps latents and labels sharded over the devices of a
+        mesh; see mesh.constrain.
 
-    Reference: Zhang et al. 2019, section 4; the order 'generator_first' is that of
+    Reference: Zhang et al. 2019, section 4. The order 'generator_first' follows
       `brain-research/self-attention-gan:train_imagenet.py` (TF-GAN's sequential hooks).
     """
     context = _Context(config, generator, discriminator, optimizers, constrain)
@@ -74,6 +75,7 @@ def make_train_step(
         )
         g_key, d_key = jax.random.split(key)
         g, d = state.generator, state.discriminator
+        # The network that is updated second learns against the other's new parameters.
         if generator_first:
             g, g_metrics = _generator_update(context, g, d, g_key)
             g, d, d_metrics = _discriminator_updates(context, g, d, batch, d_key)
@@ -85,6 +87,8 @@ def make_train_step(
         )
         metrics = {**d_metrics, **g_metrics, **_gates(g, "generator")}
         metrics |= _gates(d, "discriminator")
+        # Gradient and parameter norms are among the metrics, so those stand for both
+        # trees; mutable state has no norm and is checked itself.
         finite = _all_finite([metrics, g.batch_stats, g.spectral, d.spectral])
         new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
         new = dataclasses.replace(
@@ -100,12 +104,13 @@ def make_train_step(
 def _discriminator_updates(
     context: _Context, g: NetworkState, d: NetworkState, batch: Batch, key: jax.Array
 ) -> tuple[NetworkState, NetworkState, Metrics]:
-    """Returns G as the order leaves it, D after `d_steps` updates, mean metrics."""
+    """Returns G (which only changes in mutable state), the updated D, mean metrics."""
     d_steps = context.config.train.d_steps
     history = []
-    # Unrolled: XLA's CPU convolutions are about ten times slower inside of a loop.
+    # Unrolled: XLA's CPU convolutions are about ten times slower inside a loop.
     for i, update_key in enumerate(jax.random.split(key, d_steps)):
-        # Update i has every d_steps-th row from i on, so rows stay on their device.
+        # Update i takes every d_steps-th row, starting at i, so that rows stay on their
+        # device; a contiguous block would need an all-to-all.
         rows = jax.tree.map(lambda x, i=i: _every(x, d_steps)[:, i], batch)
         g, d, metrics = _discriminator_update(context, g, d, rows, update_key)
         history.append(metrics)
@@ -124,7 +129,11 @@ def _discriminator_update(
         g.variables, z, fake_labels, train=True, mutable=GENERATOR_COLLECTIONS
     )
     if context.config.train.order == "generator_first":
+        # Kept: in the official release both train operations depend on the updates of
+        # the running statistics and of u.
         g = _moved(g, updates)
+    # Dropped otherwise: G's parameters do not change here, and its own update moves u
+    # and the running statistics, once per step.
     real = pixels.decode(batch["image"], fake.dtype)
     labels = None
     if fake_labels is not None:
@@ -145,6 +154,7 @@ def _discriminator_update(
     (loss, (on_real, on_fake, updates)), grads = jax.value_and_grad(
         loss_of, has_aux=True
     )(d.params)
+    # Kept: one power iteration per update, with the kernels that the logits came from.
     d = _moved(_optimized(d, grads, context.optimizers.discriminator), updates)
     metrics = {
         "loss/discriminator": loss,
@@ -170,16 +180,20 @@ def _generator_update(
             train=True,
             mutable=GENERATOR_COLLECTIONS,
         )
+        # Dropped: without `mutable`, D returns no updates. Its kernels do not change
+        # here, and u moves once per update of the kernels.
         logits: Any = context.discriminator.apply(d.variables, fake, labels, train=True)
         return LOSSES[context.config.train.loss].generator(logits), updates
 
     (loss, updates), grads = jax.value_and_grad(loss_of, has_aux=True)(g.params)
+    # Kept: this is the pass that G learns from, so its moments and its power iteration
+    # are the ones that count.
     g = _moved(_optimized(g, grads, context.optimizers.generator), updates)
     return g, {"loss/generator": loss, **_norms(grads, g, updates, "generator")}
 
 
 def _draw(context: _Context, key: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-    """Returns z [N, latent_dim] and uniform labels [N] (None where unconditional)."""
+    """Returns z [N, latent_dim] and uniform labels [N] (None if unconditional)."""
     z_key, label_key = jax.random.split(key)
     n, generator = context.config.train.batch_size, context.generator
     shape = (n, generator.latent_dim)
@@ -191,11 +205,17 @@ def _draw(context: _Context, key: jax.Array) -> tuple[jax.Array, jax.Array | Non
 
 
 def _interleave(real: jax.Array, fake: jax.Array) -> jax.Array:
-    """Returns [2N, ...]: real, fake, real, fake: rows stay on their device."""
+    """Returns [2N, ...]: real and fake rows in turn.
+
+    One call then judges both with the same kernels and moves `u` once.
+    """
+    # Interleaved rows stay on their device; a concatenation along the sharded batch
+    # axis would move half of them.
     return jnp.stack([real, fake], axis=1).reshape(-1, *real.shape[1:])
 
 
 def _moved(network: NetworkState, updates: Tree) -> NetworkState:
+    """Returns the network with the mutable state in `updates`, where there is any."""
     return dataclasses.replace(
         network,
         batch_stats=updates.get("batch_stats", network.batch_stats),
@@ -217,7 +237,7 @@ def _optimized(
 def _new_ema(config: Config, state: GanState, params: Tree) -> Tree:
     if not config.train.ema_decay:
         return state.ema
-    # An exact copy of the live parameters until the start.
+    # Until ema_start the average is an exact copy, so that it forgets the first steps.
     started = state.step + 1 > config.train.ema_start
     rate = 1.0 - config.train.ema_decay
     return jax.tree.map(

@@ -1,35 +1,30 @@
-"""Going back to an earlier checkpoint when a run has collapsed: counted, never silent.
+"""Returns to an earlier checkpoint after a collapse: counted, and never silent.
 
-`rollbacks.jsonl` of a workdir holds a line for each, and what was left behind stays as
-`checkpoints/<step>.left`. After the n-th one, data and latents are those of another
-seed, which follows from the run's and n: the same draws might lead to the same end.
+`rollbacks.jsonl` holds one line per rollback. The checkpoints that a rollback abandons
+stay as `checkpoints/<step>.left`. Data and latents then follow another seed, derived
+from the run's seed and the number of rollbacks: the same draws might end the same way.
 """
 
 import dataclasses
 import time
-from pathlib import Path
 
-import jax
 import numpy as np
 
 from sagan_jax.config import Config
 from sagan_jax.files import json_lines
+from sagan_jax.runtime import processes
 from sagan_jax.training.collapse import Sign
 from sagan_jax.workdir import checkpoint
+from sagan_jax.workdir.run import Run
 
-FILE = "rollbacks.jsonl"
 
-
-def count(workdir: Path) -> int:
-    """Returns how many times the run in a workdir went back."""
-    path = workdir / FILE
-    if not path.exists():
-        return 0
-    return len(path.read_text(encoding="utf-8").splitlines())
+def count(run: Run) -> int:
+    """Returns how many rollbacks a run has made."""
+    return len(json_lines.read(run.rollbacks))
 
 
 def reseeded(config: Config, rollbacks: int) -> Config:
-    """Returns `config` with the seed that holds after so many; its own after none."""
+    """Returns `config` with the seed in use after a number of rollbacks."""
     if not rollbacks:
         return config
     mixed = np.random.SeedSequence([config.train.seed, rollbacks]).generate_state(1)
@@ -37,26 +32,28 @@ def reseeded(config: Config, rollbacks: int) -> Config:
     return dataclasses.replace(config, train=train)
 
 
-def go_back(workdir: Path, sign: Sign, step: int) -> str:
-    """Sets the checkpoints since a sign aside, and returns a sentence about it.
+def go_back(run: Run, sign: Sign, step: int) -> str:
+    """Sets the checkpoints since a sign of collapse aside; returns a sentence about it.
 
-    The newest before the sign is what the run goes on from; without one, it begins
-    anew. Where every checkpoint kept is younger than the sign, the oldest is taken.
+    The run resumes from the newest checkpoint before the sign, or from the oldest one
+    if all are younger. Without any checkpoint it starts from step 0.
 
     Args:
-      workdir: of the run.
-      sign: what was seen.
-      step: at which the run goes back.
+      run: the run.
+      sign: the sign of collapse.
+      step: the step at which the run goes back.
     """
-    known = checkpoint.steps(workdir)
+    known = run.steps()
     earlier = [found for found in known if found < sign.since]
     target = max(earlier) if earlier else min(known, default=0)
-    # First this: a kill before the line is written repeats the steps and the sign.
-    checkpoint.set_aside(workdir, [found for found in known if found > target], "left")
-    number = count(workdir) + 1
-    if jax.process_index() == 0:
-        json_lines.append_json(
-            workdir / FILE,
+    # Checkpoints first: after a kill before the line is written, the run repeats the
+    # steps, sees the sign, and goes back again.
+    left = [found for found in known if found > target]
+    checkpoint.set_aside(run.checkpoints, left, "left")
+    number = count(run) + 1
+    if processes.is_first():
+        json_lines.append(
+            run.rollbacks,
             {
                 "time": round(time.time(), 3),
                 "from": step,
@@ -66,4 +63,7 @@ def go_back(workdir: Path, sign: Sign, step: int) -> str:
                 "sentence": sign.sentence,
             },
         )
-    return f"rollback {number}: from step {step} to {target}, with other draws."
+    return (
+        f"rollback {number}: went back from step {step} to step {target}; data and "
+        "latents now use a new seed."
+    )

@@ -1,26 +1,20 @@
-"""The config of a run on disk, and whether a workdir holds the run asked for."""
+"""Whether a workdir holds the run that is asked for, and the record of its starts."""
 
 import dataclasses
-import json
 import time
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from sagan_jax import config as config_lib
 from sagan_jax.config import Config
 from sagan_jax.errors import UserError
-from sagan_jax.files import json_lines
-from sagan_jax.runtime import provenance
-
-CONFIG = "config.json"
-STARTS = "starts.jsonl"
+from sagan_jax.files import json_lines, whole
+from sagan_jax.runtime import processes, provenance
 
 Change = tuple[str, Any, Any]
-"""A field's dotted name, its value before, its value now."""
+"""A field's dotted name, its earlier value, its present value."""
 
-# A run may go on with other values of these; every other field makes another run.
+# A run may be resumed with other values of these; any other change is another run.
 MAY_CHANGE = (
     "name",
     "data.path",
@@ -38,57 +32,62 @@ _IDENTITY = ("model", "data", "optim", "train")
 _GROUPS = ("name", *_IDENTITY, "evaluation", "mesh")
 
 
-def prepare(workdir: Path, config: Config, images: str = "") -> list[Change]:
-    """Makes a workdir for `config`, or checks that it holds a run of the same kind.
-
-    Returns what changed since the last start; 'images' is among it where the place of
-    the data is the same but what lies there is not.
-
-    Args:
-      workdir: of the run.
-      config: of the run.
-      images: tells the training images from others; '' for not known.
+def read(path: Path) -> Config:
+    """Returns the config in a config.json.
 
     Raises:
-      UserError: it is a file, cannot be written, or holds another run: of another
-        kind, or on other images from another place.
+      UserError: there is none, or it is damaged.
     """
-    if workdir.exists() and not workdir.is_dir():
+    if not path.is_file():
         raise UserError(
-            f"workdir={str(workdir)!r} is a file; give a directory, or a new name."
+            f"workdir={str(path.parent)!r} holds no run ({path.name} is missing); "
+            "train one with --mode train, or pass another --workdir."
         )
-    path = workdir / CONFIG
-    changes: list[Change] = []
-    if path.exists():
-        before = read(workdir)
-        _check_same_run(workdir, config, before)
-        changes = config_lib.differences(before, config, _GROUPS)
-        known = last_images(workdir)
-        if images and known and known != images:
-            if config.data.path != before.data.path:
-                raise UserError(
-                    f"workdir={str(workdir)!r} holds a run on other images (of "
-                    f"data.path={before.data.path!r}); give another --workdir, or its "
-                    "own images."
-                )
-            changes.append(("images", known[:12], images[:12]))
-    if jax.process_index():
-        return changes  # two writers of one file would take it from each other
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".tmp")
-        beside.write_text(config_lib.to_json(config), encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"workdir={str(workdir)!r} cannot be written ({error.strerror}); give "
-            "another with --workdir."
-        ) from None
-    return changes
+        return config_lib.from_json(path.read_text(encoding="utf-8"))
+    except (UserError, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def write(path: Path, config: Config) -> None:
+    """Writes a config.json, in process 0."""
+    if processes.is_first():
+        whole.write_text(path, config_lib.to_json(config))
+
+
+def changes(
+    workdir: Path, earlier: Config, config: Config, *, images: str, known_images: str
+) -> list[Change]:
+    """Returns the fields that changed since the last start of the run.
+
+    'images' is among them if the place of the data is the same but its content is not.
+
+    Args:
+      workdir: the workdir, for messages.
+      earlier: the config of the run in the workdir.
+      config: the config that is asked for.
+      images: digest of the training images; '' if unknown.
+      known_images: digest of the images of the last start; '' if unknown.
+
+    Raises:
+      UserError: the workdir holds another run: a field that may not change differs, or
+        the images are others from another place.
+    """
+    _check_same_run(workdir, config, earlier)
+    found = config_lib.differences(earlier, config, _GROUPS)
+    if images and known_images and known_images != images:
+        if config.data.path != earlier.data.path:
+            raise UserError(
+                f"workdir={str(workdir)!r} holds a run on other images (from "
+                f"data.path={earlier.data.path!r}); pass another --workdir, or the "
+                "images of that run."
+            )
+        found.append(("images", known_images[:12], images[:12]))
+    return found
 
 
 def record_start(
-    workdir: Path,
+    path: Path,
     config: Config,
     *,
     step: int,
@@ -96,18 +95,18 @@ def record_start(
     changes: list[Change],
     images: str = "",
 ) -> None:
-    """Appends a line to starts.jsonl: all that a run was started with, at which step.
+    """Appends a line to a starts.jsonl: everything that a run was started with.
 
     Args:
-      workdir: of the run.
+      path: the starts.jsonl.
       config: the resolved config.
-      step: that the run goes on from.
-      command: that started it.
-      changes: from `prepare`.
-      images: likewise as there.
+      step: the step that the run starts from.
+      command: the command that started it.
+      changes: the changed fields, from `changes`.
+      images: digest of the training images; '' if unknown.
     """
-    json_lines.append_json(
-        workdir / STARTS,
+    json_lines.append(
+        path,
         {
             "time": round(time.time(), 3),
             "step": step,
@@ -120,46 +119,21 @@ def record_start(
     )
 
 
-def last_images(workdir: Path) -> str:
-    """Returns what tells the images of the last recorded start from others, or ''."""
-    path = workdir / STARTS
-    if not path.exists():
-        return ""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for line in reversed(lines):
-        try:
-            return str(json.loads(line).get("images", ""))
-        except (ValueError, AttributeError):
-            continue  # cut short by a kill
+def last_images(path: Path) -> str:
+    """Returns the digest of the images of the last start in a starts.jsonl, or ''."""
+    for line in reversed(json_lines.read(path)):
+        return str(line.get("images", ""))
     return ""
 
 
 def _check_same_run(workdir: Path, config: Config, found: Config) -> None:
     changed = [
-        f"{name}: {theirs!r} there, {ours!r} asked for"
+        f"{name} is {theirs!r} there and {ours!r} here"
         for name, ours, theirs in config_lib.differences(config, found, _IDENTITY)
         if name not in MAY_CHANGE
     ]
     if changed:
         raise UserError(
-            f"workdir={str(workdir)!r} holds another run ({'; '.join(changed)}); give "
-            "another --workdir, or its own settings."
+            f"workdir={str(workdir)!r} holds another run ({'; '.join(changed)}); pass "
+            "another --workdir, or the settings of that run."
         )
-
-
-def read(workdir: Path) -> Config:
-    """Returns the config of the run in a workdir.
-
-    Raises:
-      UserError: there is none, or it cannot be read.
-    """
-    path = workdir / CONFIG
-    if not path.is_file():
-        raise UserError(
-            f"workdir={str(workdir)!r} holds no run ({CONFIG} is missing); train one "
-            "with --mode train, or give its --workdir."
-        )
-    try:
-        return config_lib.from_json(path.read_text(encoding="utf-8"))
-    except (UserError, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: {error}") from None

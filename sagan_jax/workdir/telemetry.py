@@ -1,49 +1,41 @@
-"""What a run says while it runs, by process 0: metrics.jsonl, TensorBoard, a bar."""
+"""What a run reports while it trains: metrics.jsonl, TensorBoard, a progress bar."""
 
-import json
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tqdm import tqdm
 
-from sagan_jax.files.json_lines import _finite, drop_after
+from sagan_jax.files import json_lines
 from sagan_jax.workdir.tensorboard import EventFile
+
+if TYPE_CHECKING:  # it imports jax, which a log does not need
+    from sagan_jax.workdir.run import Run
 
 
 class Telemetry:
-    """Writes a line per logged step, tells TensorBoard, and keeps a bar on stderr.
+    """Writes one line per logged step, events for TensorBoard, and a bar on stderr.
 
     A line of metrics.jsonl is {'step': int, 'time': seconds since 1970, name: number}.
-    Lines beyond `start` are removed first: they belong to steps that a resumed run will
-    make again, so each step stands in the file once.
+    Lines beyond `start` are removed first, because the resumed run will repeat those
+    steps: each step stands in the file once.
 
     Args:
-      path: of metrics.jsonl.
-      start: the step a run goes on from.
-      steps: of the whole run.
-      events: directory for TensorBoard; None: without.
-      enabled: whether this process is the one that tells.
+      run: the run.
+      start: the step that the run starts from.
+      enabled: whether this process reports; the others do nothing here.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        start: int,
-        steps: int,
-        events: Path | None = None,
-        enabled: bool = True,
-    ):
+    def __init__(self, run: "Run", *, start: int, enabled: bool = True):
         self._enabled = enabled
         if not enabled:
             return
-        drop_after(path, start)
-        self._file = path.open("a", encoding="utf-8")
-        self._events = EventFile(events, start=start) if events else None
+        json_lines.drop_after(run.metrics, start)
+        self._metrics = run.metrics
+        self._events = EventFile(run.tensorboard, start=start)
         self._bar = tqdm(
-            total=steps,
+            total=run.config.train.steps,
             initial=start,
             unit="step",
             dynamic_ncols=True,
@@ -62,9 +54,7 @@ class Telemetry:
     ) -> None:
         if self._enabled:
             self._bar.close()
-            self._file.close()
-            if self._events:
-                self._events.close()
+            self._events.close()
 
     def advance(self) -> None:
         """Moves the bar by one step."""
@@ -72,31 +62,29 @@ class Telemetry:
             self._bar.update()
 
     def log(self, step: int, scalars: dict[str, float]) -> None:
-        """Writes one line, at once, and shows the losses and the speed."""
+        """Writes one line at once, and shows the losses and the speed on the bar."""
         if not self._enabled:
             return
-        record = {"step": step, "time": round(time.time(), 3)} | scalars
-        self._file.write(json.dumps(_finite(record)) + "\n")
-        self._file.flush()
-        if self._events:
-            self._events.scalars(step, scalars)
+        line = {"step": step, "time": round(time.time(), 3)} | scalars
+        json_lines.append(self._metrics, line)
+        self._events.scalars(step, scalars)
         self._bar.set_postfix_str(
             f"D {scalars['loss/discriminator']:.3f} "
             f"G {scalars['loss/generator']:.3f} "
             f"{scalars['images_per_second']:.0f} images/s"
         )
 
-    def also(self, step: int, scalars: dict[str, Any]) -> None:
-        """Shows numbers in TensorBoard, and prints them; others are left out."""
-        numbers = {k: v for k, v in scalars.items() if isinstance(v, float)}
-        if self._enabled and self._events:
+    def log_scores(self, step: int, scores: dict[str, Any]) -> None:
+        """Prints scores and writes them to TensorBoard; only floats are kept."""
+        numbers = {k: v for k, v in scores.items() if isinstance(v, float)}
+        if self._enabled:
             self._events.scalars(step, numbers)
         words = ", ".join(f"{k.split('/')[-1]} {v:.4g}" for k, v in numbers.items())
         self.say(f"step {step}: {words}")
 
     def show(self, step: int, name: str, path: Path) -> None:
-        """Shows a picture file in TensorBoard, under a name of its series."""
-        if self._enabled and self._events:
+        """Writes a picture file to TensorBoard, in the series `name`."""
+        if self._enabled:
             self._events.picture(step, name, path)
 
     def say(self, sentence: str) -> None:
@@ -106,14 +94,19 @@ class Telemetry:
 
 
 class Pace:
-    """Images per second between two calls, from `step` on."""
+    """Images per second between two calls.
+
+    Args:
+      batch_size: images per step.
+      step: the step from which the first interval is measured.
+    """
 
     def __init__(self, batch_size: int, step: int):
         self._batch_size = batch_size
         self._step, self._time = step, time.perf_counter()
 
     def rate(self, step: int) -> float:
-        """Returns the images of the steps since the last call, per second."""
+        """Returns the images per second since the last call."""
         now = time.perf_counter()
         images = (step - self._step) * self._batch_size
         seconds, self._step, self._time = now - self._time, step, now

@@ -1,4 +1,4 @@
-"""What a dry run says, against numbers of other origin."""
+"""The figures of a dry run, compared with numbers from other sources."""
 
 import re
 
@@ -15,21 +15,21 @@ def official() -> str:
     return dry_run.dry_run(config)
 
 
-def test_official_totals_are_printed(official: str) -> None:
+def test_parameter_counts_are_those_of_the_official_release(official: str) -> None:
     totals = re.findall(r"total +(\d+) +([\d,]+)", official)
     assert totals == [("61", "42,078,852"), ("42", "39,463,618")]
 
 
-def test_arithmetic_is_that_of_the_plain_step(official: str) -> None:
+def test_flop_are_those_counted_by_hand(official: str) -> None:
     # Four generator passes of 17.55 GFLOP (one in the discriminator's update, three in
     # its own) and eight discriminator passes of 8.77, counted by hand from the layers
-    # without padding; less the first convolution's gradient of the images.
+    # without padding; minus the gradient of the first convolution by the images.
     found = re.search(r"([\d.]+) GFLOP per image", official)
     assert found
     assert float(found[1]) == pytest.approx(4 * 17.55 + 8 * 8.77, rel=0.01)
 
 
-def test_state_is_parameters_and_two_moments(official: str) -> None:
+def test_the_state_is_parameters_and_two_moments(official: str) -> None:
     floats = 3 * (42_078_852 + 39_463_618)
     found = re.search(r"state: ([\d,.]+) MiB", official)
     assert found
@@ -38,7 +38,7 @@ def test_state_is_parameters_and_two_moments(official: str) -> None:
     )
 
 
-def test_compiler_is_asked_only_when_wanted(official: str) -> None:
+def test_the_step_is_compiled_only_on_request(official: str) -> None:
     config = quickstart.get_config("smoke")
     config.mesh.devices = 1
     assert "compiled for" not in official

@@ -1,4 +1,4 @@
-"""What is found wrong with a command line before its flags are parsed."""
+"""Checks of a command line before its flags are parsed."""
 
 import re
 from pathlib import Path
@@ -29,16 +29,18 @@ def _refused(*argv: str) -> str:
     return str(caught.value)
 
 
-def test_a_config_is_what_its_file_gives(tmp_path: Path) -> None:
+def test_a_config_is_loaded_from_its_file(tmp_path: Path) -> None:
     assert flags.load_config(_file(tmp_path, GOOD)) == Config(name="plain")
 
 
-def test_what_follows_the_colon_is_its_argument(tmp_path: Path) -> None:
+def test_the_text_after_the_colon_is_the_argument(tmp_path: Path) -> None:
     assert flags.load_config(_file(tmp_path, GOOD) + ":a:b").name == "a:b"
 
 
 @pytest.mark.parametrize("form", [["--config={}"], ["--config", "{}"], ["-config={}"]])
-def test_a_file_and_fields_that_are_there_pass(form: list[str], tmp_path: Path) -> None:
+def test_an_existing_file_and_known_fields_pass(
+    form: list[str], tmp_path: Path
+) -> None:
     path = _file(tmp_path, GOOD)
     fields = ["--config.train.steps=3", "--config.model.width", "8"]
     fields += ["--noconfig.data.horizontal_flip", "--workdir", "x", "--labels", "-1"]
@@ -55,29 +57,30 @@ def test_every_field_is_a_flag(field: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "argv", [["--config=no.py"], ["--config", "no.py"], ["--config", "no.py:smoke"]]
 )
-def test_a_file_that_is_not_there_is_named(argv: list[str]) -> None:
-    sentence = "config='no.py' is not a file; try experiments/quickstart.py."
-    assert _refused(*argv) == sentence
+def test_a_missing_file_is_named(argv: list[str]) -> None:
+    assert re.match(r"config='no\.py' .*experiments/quickstart\.py", _refused(*argv))
 
 
 @pytest.mark.parametrize("argv", [["--config"], ["--config="]])
-def test_a_config_without_a_name_is_refused(argv: list[str]) -> None:
-    assert _refused(*argv).startswith("config='' is not a file;")
+def test_an_empty_config_is_refused(argv: list[str]) -> None:
+    assert _refused(*argv).startswith("config='' ")
 
 
-def test_a_folder_is_no_config(tmp_path: Path) -> None:
-    assert "is not a file" in _refused("--config", str(tmp_path))
+def test_a_directory_is_refused_as_config(tmp_path: Path) -> None:
+    message = _refused("--config", str(tmp_path))
+    assert message.startswith(f"config={str(tmp_path)!r} is not a file")
 
 
-def test_a_file_of_another_kind_is_no_config(tmp_path: Path) -> None:
+def test_a_file_that_is_not_python_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text("{}")
-    sentence = f"config={str(path)!r} is not a Python file; its name ends in .py."
-    assert _refused("--config", str(path)) == sentence
+    message = _refused("--config", str(path))
+    assert message.startswith(f"config={str(path)!r} ")
+    assert ".py" in message
 
 
 @pytest.mark.parametrize(
-    ("text", "cause"),
+    ("text", "error"),
     [
         ("x = (", "SyntaxError: '(' was never closed"),
         ("import no_such_module", "ModuleNotFoundError: No module named"),
@@ -90,19 +93,21 @@ def test_a_file_of_another_kind_is_no_config(tmp_path: Path) -> None:
     ],
     ids=["syntax", "import", "no get_config", "lines", "misspelt field"],
 )
-def test_a_file_that_does_not_load_is_named_with_the_cause(
-    text: str, cause: str, tmp_path: Path
+def test_a_file_that_does_not_load_is_named_with_its_error(
+    text: str, error: str, tmp_path: Path
 ) -> None:
     path = _file(tmp_path, text)
-    sentence = _refused("--config", path)
-    assert sentence.startswith(f"config={path!r} does not load ({cause}")
-    assert "\n" not in sentence
+    message = _refused("--config", path)
+    assert message.startswith(f"config={path!r} ")
+    assert error in message
+    assert "\n" not in message
 
 
-def test_a_file_that_gives_no_config_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_returns_no_config_is_refused(tmp_path: Path) -> None:
     path = _file(tmp_path, "def get_config(): return {}")
-    sentence = f"config={path!r}: get_config() must return a Config."
-    assert _refused("--config", path) == sentence
+    message = _refused("--config", path)
+    assert message.startswith(f"config={path!r}")
+    assert re.search(r"get_config\(\).* Config\b", message)
 
 
 def test_an_argument_to_a_file_that_takes_none_is_refused(tmp_path: Path) -> None:
@@ -113,7 +118,7 @@ def test_an_argument_to_a_file_that_takes_none_is_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("flag", "near"),
+    ("flag", "closest"),
     [
         ("--config.train.step=3", "train.steps"),
         ("--config.model.widht=3", "model.width"),
@@ -121,43 +126,74 @@ def test_an_argument_to_a_file_that_takes_none_is_refused(tmp_path: Path) -> Non
         ("--config.optim.generater_lr", "optim.generator_lr"),
     ],
 )
-def test_a_misspelt_field_is_answered_with_what_is_near(
-    flag: str, near: str, tmp_path: Path
+def test_a_misspelt_field_is_reported_with_the_closest_name(
+    flag: str, closest: str, tmp_path: Path
 ) -> None:
-    sentence = _refused("--config", _file(tmp_path, GOOD), flag)
-    assert re.match(rf"config\.\S+ is not a field; did you mean {near}\b", sentence)
+    message = _refused("--config", _file(tmp_path, GOOD), flag)
+    wrong, first, *_ = re.findall(r"\w+\.[\w.]*\w", message)
+    assert wrong == re.split("=|--no|--", flag)[1]
+    assert first == closest
 
 
-def test_a_field_near_to_none_is_answered_with_where_they_are(tmp_path: Path) -> None:
-    sentence = _refused("--config", _file(tmp_path, GOOD), "--config.zzz=3")
-    assert sentence == "config.zzz is not a field; see config.py."
+def test_an_unknown_field_is_reported_with_the_file_of_all_fields(
+    tmp_path: Path,
+) -> None:
+    message = _refused("--config", _file(tmp_path, GOOD), "--config.zzz=3")
+    assert re.match(r"config\.zzz .*fields\.py", message)
 
 
-def test_a_field_before_any_config_is_refused(tmp_path: Path) -> None:
-    sentence = "--config.train.steps needs a --config FILE.py before it."
-    assert _refused("--config.train.steps=3") == sentence
-    path = _file(tmp_path, GOOD)
-    assert _refused("--config.train.steps=3", "--config", path) == sentence
+def test_a_field_before_the_config_is_refused(tmp_path: Path) -> None:
+    for argv in ([], ["--config", _file(tmp_path, GOOD)]):
+        message = _refused("--config.train.steps=3", *argv)
+        assert re.match(r"--config\.train\.steps .*--config .*before", message)
 
 
 @pytest.mark.parametrize(
-    ("message", "sentence"),
+    ("given", "words"),
     [
         (
             "flag --config.train.steps=abc: invalid literal\nand more",
-            "train.steps='abc' has the wrong type; it takes a whole number.",
+            ["train.steps='abc'", "a whole number"],
         ),
         (
             "flag --config.data.horizontal_flip=maybe: no",
-            "data.horizontal_flip='maybe' has the wrong type; it takes true or false.",
+            ["data.horizontal_flip='maybe'", "true or false"],
         ),
         (
             "Unknown command line flag 'x'.",
-            "Unknown command line flag 'x'; see --help.",
+            ["Unknown command line flag 'x'", "--help"],
         ),
     ],
 )
-def test_a_message_of_the_flag_library_becomes_one_sentence(
-    message: str, sentence: str
+def test_an_error_of_the_flag_library_becomes_one_sentence(
+    given: str, words: list[str]
 ) -> None:
-    assert flags.explain(message) == sentence
+    message = flags.explain(given)
+    assert [word for word in words if word not in message] == []
+    assert "\n" not in message
+
+
+def test_mesh_fields_need_no_config_in_other_modes() -> None:
+    argv = ["launch.py", "--mode=sample", "--config.mesh.devices=2"]
+    argv += ["--noconfig.mesh.distributed", "--workdir", "w"]
+    assert flags.prepared(argv) == [
+        "launch.py",
+        "--mode=sample",
+        "--mesh.devices=2",
+        "--nomesh.distributed",
+        "--workdir",
+        "w",
+    ]
+
+
+def test_mesh_fields_are_config_fields_in_training(
+    tmp_path: Path,
+) -> None:
+    argv = ["launch.py", f"--config={_file(tmp_path, GOOD)}", "--config.mesh.devices=2"]
+    assert flags.prepared(argv) == argv
+
+
+def test_a_bare_dry_run_gets_its_value(tmp_path: Path) -> None:
+    config = f"--config={_file(tmp_path, GOOD)}"
+    argv = flags.prepared(["launch.py", config, "--dry_run"])
+    assert argv == ["launch.py", config, "--dry_run=shapes"]

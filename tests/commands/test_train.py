@@ -1,4 +1,4 @@
-"""Whole runs in this process: what they leave behind, how they stop and go on."""
+"""Whole runs in this process: the files they write, how they stop and resume."""
 
 import functools
 import json
@@ -19,16 +19,15 @@ import tiny_runs
 from PIL import Image
 
 from sagan_jax import config as config_lib
-from sagan_jax.commands import train
 from sagan_jax.config import Config
-from sagan_jax.data import pipeline
+from sagan_jax.data import pipeline, sources
 from sagan_jax.data import source as source_lib
 from sagan_jax.errors import UserError
 from sagan_jax.files import lock, manifest
 from sagan_jax.pictures import sheets
 from sagan_jax.runtime import stop as stop_lib
 from sagan_jax.training import collapse
-from sagan_jax.workdir import checkpoint
+from sagan_jax.workdir import checkpoint, telemetry
 
 
 def _copy(run: tiny_runs.Run, to: Path) -> Path:
@@ -52,7 +51,7 @@ def test_every_step_is_logged_once() -> None:
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_logged_step_has_what_one_looks_for() -> None:
+def test_a_logged_step_has_all_metrics() -> None:
     line = tiny_runs.read_lines(tiny_runs.whole().workdir / "metrics.jsonl")[-1]
     both = ("generator", "discriminator")
     assert {
@@ -67,7 +66,7 @@ def test_a_logged_step_has_what_one_looks_for() -> None:
     } == set(line)
 
 
-def test_sheets_are_those_of_the_first_the_asked_for_and_the_last_step() -> None:
+def test_sheets_are_drawn_before_training_and_every_third_step() -> None:
     assert sorted(
         p.name for p in (tiny_runs.whole().workdir / "samples").iterdir()
     ) == [
@@ -84,66 +83,64 @@ def test_sheets_change_as_the_generator_learns() -> None:
     assert (first != _pixels(samples / "step_00000006.png")).any()
 
 
-def test_the_sheet_of_real_images_has_the_rows_of_the_others() -> None:
+def test_the_sheet_of_real_images_has_the_size_of_the_others() -> None:
     samples = tiny_runs.whole().workdir / "samples"
     real, fake = (_pixels(samples / f"{n}.png") for n in ("real", "step_00000000"))
     assert real.shape == fake.shape == (4 * 130 + 2, 2 * 130 + 2, 3)
 
 
 def test_a_row_of_the_sheet_of_real_images_is_one_class(tmp_path: Path) -> None:
-    class Source:
-        """Twelve plain images; their grey is 10 times their class."""
+    class Source(source_lib.Source):
+        """Twelve plain images, with the class times 10 as the grey level."""
 
         num_classes, class_names = 4, tuple("abcd")
 
         def __len__(self) -> int:
             return 12
 
-        def __getitem__(self, index: int) -> source_lib.Record:
+        def read(self, index: int, place: float = 0.5) -> source_lib.Record:
             label = np.int32(index % 4)
             return {"image": np.full((32, 32, 3), 10 * label, np.uint8), "label": label}
 
-    sheets.save_real(tiny_runs.config(), Source(), tmp_path)
-    picture = _pixels(tmp_path / "samples" / "real.png")
+    picture = _pixels(sheets.save_real(tiny_runs.config(), Source(), tmp_path))
     # The centres of 4 rows and 2 columns of 128 pixels each, with gaps of 2.
     assert picture[66::130, 66::130, 0].tolist() == [[10 * i] * 2 for i in range(4)]
 
 
-def test_images_of_other_classes_are_not_read_where_labels_are_known(
+def test_images_of_other_classes_are_not_read_if_labels_are_known(
     tmp_path: Path,
 ) -> None:
-    class Source:
-        """Of eight classes, of which the sheet shows 0, 2, 5 and 7."""
+    class Source(source_lib.Source):
+        """Images of eight classes; the sheet shows 0, 2, 5 and 7."""
 
         num_classes, class_names = 8, tuple("abcdefgh")
         labels = np.arange(64, dtype=np.int32) % 8
-        read: list[int] = []  # noqa: RUF012
+        seen: list[int] = []  # noqa: RUF012
 
         def __len__(self) -> int:
             return 64
 
-        def __getitem__(self, index: int) -> source_lib.Record:
-            self.read.append(int(self.labels[index]))
+        def read(self, index: int, place: float = 0.5) -> source_lib.Record:
+            self.seen.append(int(self.labels[index]))
             image = np.zeros((32, 32, 3), np.uint8)
             return {"image": image, "label": self.labels[index]}
 
     config = tiny_runs.config(model__num_classes=8)
     sheets.save_real(config, Source(), tmp_path)
-    assert sorted(Source.read) == [0, 0, 2, 2, 5, 5, 7, 7]
+    assert sorted(Source.seen) == [0, 0, 2, 2, 5, 5, 7, 7]
 
 
-def test_a_class_without_enough_images_leaves_white_places(tmp_path: Path) -> None:
-    class Source:
+def test_a_class_without_enough_images_leaves_white_cells(tmp_path: Path) -> None:
+    class Source(source_lib.Source):
         num_classes, class_names = 4, tuple("abcd")
 
         def __len__(self) -> int:
             return 1
 
-        def __getitem__(self, index: int) -> source_lib.Record:
+        def read(self, index: int, place: float = 0.5) -> source_lib.Record:
             return {"image": np.zeros((32, 32, 3), np.uint8), "label": np.int32(2)}
 
-    sheets.save_real(tiny_runs.config(), Source(), tmp_path)
-    picture = _pixels(tmp_path / "samples" / "real.png")
+    picture = _pixels(sheets.save_real(tiny_runs.config(), Source(), tmp_path))
     expected = [[255, 255], [255, 255], [0, 255], [255, 255]]
     assert picture[66::130, 66::130, 0].tolist() == expected
 
@@ -156,28 +153,28 @@ def test_scores_are_one_line_with_their_protocol() -> None:
     assert (line["ema"], line["statistics"]) == (True, "running")
 
 
-def test_the_end_tells_of_pictures_and_scores() -> None:
+def test_the_end_of_a_run_reports_pictures_and_scores() -> None:
     run = tiny_runs.whole()
     first, second = run.output.splitlines()
-    assert first == f"6 steps done; pictures in {run.workdir / 'samples'}"
-    assert re.match(r"far pairs, 16 images: disagreement S = \d\.\d{3} ", second)
+    assert re.match(rf"6 steps .* {run.workdir / 'samples'}$", first)
+    assert re.search(r"\b16 images.* S = \d\.\d{3} ", second)
 
 
-def test_nothing_half_written_is_left() -> None:
+def test_no_temporary_file_is_left() -> None:
     names = [path.name for path in tiny_runs.whole().workdir.rglob("*")]
     assert not [name for name in names if "tmp" in name]
 
 
-def test_signals_act_as_before_once_a_run_is_over() -> None:
+def test_signal_handlers_are_restored_after_a_run() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     tiny_runs.whole()
     assert before == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
 
 
-# Stopping, and going on.
+# Stopping and resuming.
 
 
-def test_six_steps_are_three_and_three_bit_for_bit() -> None:
+def test_an_interrupted_run_equals_an_uninterrupted_one_bit_for_bit() -> None:
     _, after = tiny_runs.interrupted()
     tiny_gan.assert_same_bits(
         tiny_runs.read_state(tiny_runs.whole().workdir, 6),
@@ -185,7 +182,7 @@ def test_six_steps_are_three_and_three_bit_for_bit() -> None:
     )
 
 
-def test_the_state_that_is_compared_is_whole() -> None:
+def test_the_compared_state_is_complete() -> None:
     state = tiny_runs.read_state(tiny_runs.whole().workdir, 6)
     assert set(state) == {"step", "skipped", "generator", "discriminator", "ema"}
     assert (int(state["step"]), int(state["skipped"])) == (6, 0)
@@ -201,43 +198,42 @@ def test_state_of_different_steps_differs() -> None:
         )
 
 
-def test_metrics_of_a_resumed_run_are_those_of_a_whole_one() -> None:
+def test_a_resumed_run_logs_the_metrics_of_an_uninterrupted_one() -> None:
     _, after = tiny_runs.interrupted()
     whole = tiny_runs.read_metrics(tiny_runs.whole().workdir)
     assert tiny_runs.read_metrics(after.workdir) == whole
 
 
-def test_scores_and_sheets_of_a_resumed_run_are_those_of_a_whole_one() -> None:
+def test_a_resumed_run_ends_with_the_same_scores_and_sheets() -> None:
     one, other = tiny_runs.whole().workdir, tiny_runs.interrupted()[1].workdir
     (first,), (second,) = (
         tiny_runs.read_lines(workdir / "results.jsonl") for workdir in (one, other)
     )
-    # Of when it was written, and of files that hold when they were written.
+    # The time, and a digest of files that contain the time.
     for name in ("time", "checkpoint"):
         assert first.pop(name) != second.pop(name)
     for line in (first, second):
-        del line["revision"]  # of code that may be at work on while tests run
+        del line["revision"]  # the code may be edited while the tests run
     assert first == second
     for name in ("samples/real.png", "samples/step_00000006.png"):
         assert (one / name).read_bytes() == (other / name).read_bytes()
 
 
-def test_sigint_saves_and_says_what_to_type() -> None:
+def test_sigint_saves_and_prints_the_command_to_resume() -> None:
     before, _ = tiny_runs.interrupted()
-    sentence = "stopped and saved at step 3; go on with: COMMAND\n"
-    assert before.output == sentence
+    assert re.fullmatch(r"stopped .*step 3\b.*resume.*COMMAND\n", before.output)
 
 
-def test_a_resumed_run_says_where() -> None:
+def test_a_resumed_run_reports_its_step() -> None:
     _, after = tiny_runs.interrupted()
-    assert after.output.startswith("resumed at step 3\n6 steps done;")
+    assert after.output.startswith("resumed at step 3\n6 steps ")
 
 
-def test_sigterm_saves_and_says_what_to_type(tmp_path: Path) -> None:
+def test_sigterm_saves_and_prints_the_command_to_resume(tmp_path: Path) -> None:
     with tiny_runs.stopped_by(signal.SIGTERM, step=1):
         run = tiny_runs.train(tiny_runs.config(), tmp_path / "run")
-    assert run.output == "stopped and saved at step 1; go on with: COMMAND\n"
-    assert checkpoint.steps(run.workdir) == [1]
+    assert re.fullmatch(r"stopped .*step 1\b.*resume.*COMMAND\n", run.output)
+    assert tiny_runs.steps(run.workdir) == [1]
 
 
 def test_a_second_sigint_stops_at_once() -> None:
@@ -248,40 +244,40 @@ def test_a_second_sigint_stops_at_once() -> None:
             signal.raise_signal(signal.SIGINT)
 
 
-def test_a_finished_run_says_so_and_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_finished_run_is_reported_and_not_changed(tmp_path: Path) -> None:
     workdir = _copy(tiny_runs.whole(), tmp_path)
     before = tiny_runs.tree_of(workdir)
     run = tiny_runs.train(tiny_runs.config(), workdir)
-    assert (
-        run.output == f"{workdir} has all of its 6 steps; raise train.steps to go on.\n"
-    )
+    assert re.match(rf"{workdir} .*\b6 steps", run.output)
+    assert "train.steps" in run.output
     assert run.traces == 0
     assert tiny_runs.tree_of(workdir) == before
 
 
-def test_a_run_that_was_killed_before_its_scores_gets_them(tmp_path: Path) -> None:
+def test_a_run_killed_before_its_final_scores_computes_them_later(
+    tmp_path: Path,
+) -> None:
     workdir = _copy(tiny_runs.whole(), tmp_path)
     (before,) = tiny_runs.read_lines(workdir / "results.jsonl")
     (workdir / "results.jsonl").unlink()
     run = tiny_runs.train(tiny_runs.config(), workdir)
-    assert run.output.startswith("resumed at step 6\n6 steps done;")
+    assert run.output.startswith("resumed at step 6\n6 steps ")
     assert run.traces == 0
     (after,) = tiny_runs.read_lines(workdir / "results.jsonl")
     same = {"time": 0, "revision": ""}
     assert before | same == after | same
 
 
-def test_raising_the_number_of_steps_goes_on(tmp_path: Path) -> None:
+def test_a_finished_run_resumes_if_train_steps_is_raised(tmp_path: Path) -> None:
     workdir = _copy(tiny_runs.whole(), tmp_path)
     run = tiny_runs.train(tiny_runs.config(train__steps=7), workdir)
-    assert run.output.startswith(
-        "resumed at step 6\ntrain.steps: 6 before, 7 from step 6 on\n7 steps done;"
-    )
+    change = r"train\.steps\b\D*6 .*7 .*"
+    assert re.match(rf"resumed at step 6\n{change}\n7 steps ", run.output)
     steps = [line["step"] for line in tiny_runs.read_metrics(workdir)]
     assert steps == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_lines_of_steps_that_are_made_again_are_dropped(tmp_path: Path) -> None:
+def test_lines_of_repeated_steps_are_dropped(tmp_path: Path) -> None:
     workdir = _copy(tiny_runs.whole(), tmp_path)
     shutil.rmtree(workdir / "checkpoints" / "6")
     with (workdir / "metrics.jsonl").open("ab") as file:
@@ -291,7 +287,7 @@ def test_lines_of_steps_that_are_made_again_are_dropped(tmp_path: Path) -> None:
     assert tiny_runs.read_metrics(workdir) == whole
 
 
-def test_a_checkpoint_that_was_not_finished_is_made_again(tmp_path: Path) -> None:
+def test_an_unfinished_checkpoint_is_written_again(tmp_path: Path) -> None:
     workdir = _copy(tiny_runs.whole(), tmp_path)
     checkpoints = workdir / "checkpoints"
     (checkpoints / "6").rename(checkpoints / "6.orbax-checkpoint-tmp")
@@ -308,7 +304,7 @@ def _cut_short(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
-def _assert_as_if_nothing_had_happened(workdir: Path) -> None:
+def _assert_equals_uninterrupted_run(workdir: Path) -> None:
     whole = tiny_runs.whole().workdir
     tiny_gan.assert_same_bits(
         tiny_runs.read_state(workdir, 6), tiny_runs.read_state(whole, 6)
@@ -318,7 +314,7 @@ def _assert_as_if_nothing_had_happened(workdir: Path) -> None:
     assert (workdir / name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_a_run_goes_on_from_the_newest_checkpoint_that_is_whole(
+def test_a_run_resumes_from_the_newest_undamaged_checkpoint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workdir = _copy(tiny_runs.whole(), tmp_path)
@@ -326,34 +322,32 @@ def test_a_run_goes_on_from_the_newest_checkpoint_that_is_whole(
     _cut_short(checkpoints / "6")
     (checkpoints / "4" / "default" / "manifest.ocdbt").unlink()
     run = tiny_runs.train(tiny_runs.config(), workdir)
-    assert run.output.startswith("resumed at step 2\n6 steps done;")
+    assert run.output.startswith("resumed at step 2\n6 steps ")
     six, four = [x for x in capsys.readouterr().err.splitlines() if "warning" in x]
-    assert re.match(r"warning: checkpoint 6 is damaged \(default/\S+ has \d+ byt", six)
-    assert four == (
-        "warning: checkpoint 4 is damaged (default/manifest.ocdbt is missing); it was "
-        f"moved to {checkpoints / '4.damaged'}."
-    )
-    assert checkpoint.steps(workdir) == [2, 4, 6]
+    assert re.search(r"checkpoint 6 .*default/\S+ .*\d+ bytes", six)
+    aside = checkpoints / "4.damaged"
+    assert re.search(rf"checkpoint 4 .*manifest\.ocdbt .*missing.* {aside}\b", four)
+    assert tiny_runs.steps(workdir) == [2, 4, 6]
     assert (checkpoints / "6.damaged").is_dir()
-    _assert_as_if_nothing_had_happened(workdir)
+    _assert_equals_uninterrupted_run(workdir)
 
 
-def test_a_kill_before_the_manifest_changes_nothing(tmp_path: Path) -> None:
+def test_a_kill_before_the_manifest_does_not_change_the_result(tmp_path: Path) -> None:
     workdir = _copy(tiny_runs.whole(), tmp_path)
     checkpoints = workdir / "checkpoints"
     (checkpoints / "6").rename(checkpoints / "6.orbax-checkpoint-tmp")
     (checkpoints / "4" / "manifest.json").unlink()
     run = tiny_runs.train(tiny_runs.config(), workdir)
     assert run.output.startswith("resumed at step 4\n")
-    _assert_as_if_nothing_had_happened(workdir)
+    _assert_equals_uninterrupted_run(workdir)
 
 
-def test_a_run_without_a_whole_checkpoint_is_not_started_anew(tmp_path: Path) -> None:
+def test_a_run_with_only_damaged_checkpoints_is_refused(tmp_path: Path) -> None:
     workdir = _copy(tiny_runs.whole(), tmp_path)
     for step in (2, 4, 6):
         _cut_short(workdir / "checkpoints" / str(step))
     before = tiny_runs.tree_of(workdir)
-    with pytest.raises(UserError, match="that was tried is whole"):
+    with pytest.raises(UserError, match=r"damaged .*backup"):
         tiny_runs.train(tiny_runs.config(), workdir)
     assert tiny_runs.tree_of(workdir) == before
 
@@ -365,7 +359,7 @@ def test_every_checkpoint_of_a_run_has_its_manifest() -> None:
         assert manifest.damage(folder) == ""
 
 
-def test_the_number_of_data_threads_changes_nothing(tmp_path: Path) -> None:
+def test_the_number_of_data_threads_does_not_change_the_state(tmp_path: Path) -> None:
     config = tiny_runs.config(data__threads=0)
     run = tiny_runs.train(config, tmp_path / "run")
     tiny_gan.assert_same_bits(
@@ -374,11 +368,11 @@ def test_the_number_of_data_threads_changes_nothing(tmp_path: Path) -> None:
     )
 
 
-# Stopping for a reason.
+# Failures and rollbacks.
 
 
 def _poisoned(*args: Any) -> Any:
-    """Restores a state whose first kernel of the generator is not a number."""
+    """Restores a state in which the first kernel of the generator is NaN."""
     state = _restore(*args)
     kernel = state.generator.params["dense"]["kernel"]
     state.generator.params["dense"]["kernel"] = jax.device_put(
@@ -397,7 +391,7 @@ _restore = checkpoint.restore
 
 
 def _run_not_finite(workdir: Path) -> str:
-    """Goes on from a poisoned step 4, and returns what was said."""
+    """Resumes from a poisoned step 4, and returns the error."""
     shutil.rmtree(workdir / "checkpoints" / "6")
     with (
         mock.patch.object(checkpoint, "restore", _poisoned),
@@ -407,15 +401,14 @@ def _run_not_finite(workdir: Path) -> str:
     return str(caught.value)
 
 
-def test_a_run_that_is_not_finite_stops_with_a_sentence_and_saves(
+def test_a_run_that_is_not_finite_saves_and_stops_with_an_error(
     tmp_path: Path,
 ) -> None:
     workdir = _copy(tiny_runs.whole(), tmp_path)
-    assert _run_not_finite(workdir) == (
-        "1 of the steps up to 5 were not finite and changed nothing; the state is "
-        f"saved in {workdir}; look at metrics.jsonl, and start again with lower "
-        "optim.generator_lr and optim.discriminator_lr."
-    )
+    message = _run_not_finite(workdir)
+    assert re.match(r"1 .*steps .*5 .*not finite", message)
+    assert str(workdir) in message
+    assert "optim.generator_lr" in message
     state = tiny_runs.read_state(workdir, 5)
     assert (int(state["step"]), int(state["skipped"])) == (5, 1)
     last = tiny_runs.read_lines(workdir / "metrics.jsonl")[-1]
@@ -423,7 +416,7 @@ def test_a_run_that_is_not_finite_stops_with_a_sentence_and_saves(
 
 
 def _once(sign: collapse.Sign, at: int) -> Callable[[collapse.Watch, int], Any]:
-    """Returns a stand-in for Watch.lasting: `sign` the first time that `at` is read."""
+    """Returns a stand-in for Watch.lasting, which gives `sign` once, at step `at`."""
     steps = iter([at])
 
     def lasting(self: collapse.Watch, step: int) -> collapse.Sign | None:
@@ -443,9 +436,9 @@ def _rolled_back() -> tuple[tiny_runs.Run, Config]:
         return tiny_runs.train(config, tiny_runs.folder() / "rolled_back"), config
 
 
-def test_a_collapse_goes_back_to_the_checkpoint_before_it_and_counts_that() -> None:
+def test_a_collapse_is_answered_by_a_rollback_which_is_counted() -> None:
     run, _ = _rolled_back()
-    assert "rollback 1: from step 5 to 2, with other draws.\n" in run.output
+    assert re.search(r"rollback 1: .*step 5 .*step 2\b", run.output)
     (line,) = tiny_runs.read_lines(run.workdir / "rollbacks.jsonl")
     assert (line["from"], line["to"], line["sign"], line["since"]) == (5, 2, "won", 4)
     assert sorted(p.name for p in (run.workdir / "checkpoints").iterdir()) == [
@@ -460,7 +453,7 @@ def test_a_collapse_goes_back_to_the_checkpoint_before_it_and_counts_that() -> N
     assert [start["step"] for start in starts] == [0, 2]
 
 
-def test_after_a_rollback_each_step_stands_in_the_metrics_once_with_new_draws() -> None:
+def test_after_a_rollback_each_step_is_logged_once_with_new_draws() -> None:
     run, _ = _rolled_back()
     ours, first = (
         tiny_runs.read_metrics(run.workdir),
@@ -471,7 +464,7 @@ def test_after_a_rollback_each_step_stands_in_the_metrics_once_with_new_draws() 
     assert all(a != b for a, b in zip(ours[2:], first[2:], strict=True))
 
 
-def test_a_kill_after_a_rollback_changes_nothing(tmp_path: Path) -> None:
+def test_a_kill_after_a_rollback_does_not_change_the_result(tmp_path: Path) -> None:
     run, config = _rolled_back()
     workdir = _copy(run, tmp_path)
     for step in ("4", "6"):
@@ -484,7 +477,7 @@ def test_a_kill_after_a_rollback_changes_nothing(tmp_path: Path) -> None:
     )
 
 
-def test_without_rollbacks_left_a_collapse_is_only_said(tmp_path: Path) -> None:
+def test_without_rollbacks_left_a_collapse_is_only_reported(tmp_path: Path) -> None:
     def won(self: collapse.Watch, step: int, scalars: Any) -> list[str]:
         return ["step 3: the discriminator has won."] if step == 3 else []
 
@@ -496,7 +489,9 @@ def test_without_rollbacks_left_a_collapse_is_only_said(tmp_path: Path) -> None:
         mock.patch.object(collapse.Watch, "read", won),
     ):
         run = tiny_runs.train(tiny_runs.config(), workdir)
-    assert "warning: step 3: the discriminator has won. If it stays so" in run.output
+    assert re.search(
+        r"warning: step 3: the discriminator has won\. .*train\.rollbacks", run.output
+    )
     assert not (workdir / "rollbacks.jsonl").exists()
 
 
@@ -505,29 +500,28 @@ def test_a_step_that_is_not_finite_is_answered_by_a_rollback(tmp_path: Path) -> 
     shutil.rmtree(workdir / "checkpoints" / "6")
     with mock.patch.object(checkpoint, "restore", _poisoned_once()):
         run = tiny_runs.train(tiny_runs.config(train__rollbacks=1), workdir)
-    assert "rollback 1: from step 5 to 4, with other draws.\n" in run.output
+    assert re.search(r"rollback 1: .*step 5 .*step 4\b", run.output)
     (line,) = tiny_runs.read_lines(workdir / "rollbacks.jsonl")
-    assert line["sentence"] == (
-        "1 of the steps up to 5 were not finite and changed nothing"
-    )
+    assert re.match(r"1 .*steps .*5 .*not finite", line["sentence"])
     assert int(tiny_runs.read_state(workdir, 6)["skipped"]) == 0
 
 
-def test_a_workdir_that_another_run_is_at_is_refused(tmp_path: Path) -> None:
+def test_a_workdir_in_use_is_refused(tmp_path: Path) -> None:
     workdir = _copy(tiny_runs.whole(), tmp_path)
     before = tiny_runs.tree_of(workdir)
-    with lock.held(workdir), pytest.raises(UserError, match="in use by another proc"):
+    refused = pytest.raises(UserError, match=f"^workdir.*'{workdir}' .*in use")
+    with lock.held(workdir), refused:
         tiny_runs.train(tiny_runs.config(train__steps=9), workdir)
     assert tiny_runs.tree_of(workdir) == before
 
 
-def test_every_start_is_recorded_with_all_that_it_was_made_with(
+def test_every_start_is_recorded_with_its_settings(
     tmp_path: Path,
 ) -> None:
     workdir = _copy(tiny_runs.whole(), tmp_path)
     longer = tiny_runs.config(train__steps=7)
     run = tiny_runs.train(longer, workdir, "MORE")
-    assert "train.steps: 6 before, 7 from step 6 on\n" in run.output
+    assert re.search(r"\ntrain\.steps\b\D*6 .*7 .*\n", run.output)
     first, second = tiny_runs.read_lines(workdir / "starts.jsonl")
     assert (first["step"], first["command"], first["changes"]) == (0, "COMMAND", {})
     assert (second["step"], second["command"]) == (6, "MORE")
@@ -537,18 +531,18 @@ def test_every_start_is_recorded_with_all_that_it_was_made_with(
     assert second["backend"] == "cpu"
 
 
-def test_a_damaged_image_stops_a_run_with_its_name(tmp_path: Path) -> None:
+def test_a_damaged_image_stops_a_run_and_is_named(tmp_path: Path) -> None:
     for label in "abcd":
         (tmp_path / "data" / label).mkdir(parents=True)
         Image.new("RGB", (32, 32)).save(tmp_path / "data" / label / "0.png")
     damaged = tmp_path / "data" / "c" / "1.png"
     damaged.write_bytes(b"\x89PNG\r\n\x1a\nno more")
     config = tiny_runs.config(data__source="folder", data__path=str(tmp_path / "data"))
-    with pytest.raises(UserError, match=f"'{damaged}' cannot be read as an image"):
+    with pytest.raises(UserError, match=f"'{damaged}' .*image"):
         tiny_runs.train(config, tmp_path / "run")
 
 
-def test_a_run_says_what_its_folder_holds_lacks_and_loses(
+def test_a_run_reports_the_content_of_its_folder_and_unreadable_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -559,22 +553,20 @@ def test_a_run_says_what_its_folder_holds_lacks_and_loses(
     damaged.write_bytes(b"")
     where = {"data__path": str(tmp_path / "data"), "data__max_unreadable": 1}
     config = tiny_runs.config(data__source="folder", train__steps=1, **where)
-    make_source = train.sources.make_source
+    make_source = sources.make_source
 
     def lose_one(config: Any) -> source_lib.Source:
         source = make_source(config)
         (tmp_path / "data" / "b" / "0.png").unlink()
         return source
 
-    monkeypatch.setattr(train.sources, "make_source", lose_one)
+    monkeypatch.setattr(sources, "make_source", lose_one)
     run = tiny_runs.train(config, tmp_path / "run")
-    assert "/b/0.png' can no longer be read as an image" in run.output
-    assert run.output.splitlines()[:2] == [
-        f"warning: '{damaged}' cannot be read as an image (it is empty) and is left "
-        "out.",
-        f"data.path='{tmp_path / 'data'}' holds 4 images of 4 classes: a 1, b 1, c 1, "
-        "d 1.",
-    ]
+    assert re.search(r"/b/0\.png' .*no longer .*image", run.output)
+    warning, content, *_ = run.output.splitlines()
+    assert re.match(f"warning: '{damaged}' .*empty.*left out", warning)
+    assert content.startswith(f"'{tmp_path / 'data'}' ")
+    assert "4 images of 4 classes: a 1, b 1, c 1, d 1" in content
 
 
 def test_data_threads_end_with_the_run() -> None:
@@ -590,7 +582,7 @@ def test_data_threads_end_with_the_run() -> None:
         mock.patch.object(
             pipeline.Stream, "close", lambda s: closed.append(s) or close(s)
         ),
-        mock.patch.object(train.telemetry.Telemetry, "advance", stop),
+        mock.patch.object(telemetry.Telemetry, "advance", stop),
         pytest.raises(StoppedError),
     ):
         tiny_runs.train(tiny_runs.config(), tiny_runs.folder() / "broken")

@@ -1,4 +1,4 @@
-"""What every test of data runs under: a memory of its own, and a folder of classes."""
+"""Fixtures of the data tests: a separate cache, and a folder of classes."""
 
 import image_files
 import pytest
@@ -13,13 +13,13 @@ def cache_home(tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three classes whose images, 8 x 8, have one level each: 10 * class + number."""
+    """Three classes of 8 x 8 images of one level each: 10 * class + number."""
     return image_files.three_classes(tmp_path / "images")
 
 
 @pytest.fixture
 def damaged(folder):
-    """The same, and all damage in the middle class."""
+    """The same folder, with every kind of damage in the middle class."""
     for name, (content, _) in image_files.DAMAGE.items():
         image_files.put(folder / "dog" / name, content)
     return folder

@@ -1,4 +1,4 @@
-"""Files below a directory and in a zip, with all that can be odd about them."""
+"""Files in a directory and in a zip, with everything unusual about them."""
 
 import concurrent.futures
 import os
@@ -12,6 +12,7 @@ import pytest
 from image_files import (
     DOT,
     FORMS,
+    assert_says,
     configure,
     pack,
     put,
@@ -24,20 +25,21 @@ from sagan_jax.data.folder import FolderSource
 from sagan_jax.errors import UserError
 
 
-def test_a_file_beyond_all_sense_is_not_read(folder, monkeypatch):
+def test_a_file_that_is_too_large_is_not_read(folder, monkeypatch):
     monkeypatch.setattr(archive, "MAX_BYTES", 50)
     monkeypatch.setattr(zipfile.ZipFile, "read", None)
     said = sentence(configure(pack(folder, "zip")))
     assert re.search(r"\(it has \d+ bytes, more than 50\)", said)
 
 
-def test_links_that_lead_nowhere_or_in_a_circle_and_pipes_do_no_harm(folder):
+def test_broken_links_circular_links_and_pipes_do_no_harm(folder):
     (folder / "cat" / "circle").symlink_to(folder)
     os.mkfifo(folder / "cat" / "pipe.png")
     (folder / "dog" / "gone.png").symlink_to(folder / "nowhere")
-    assert sentence(configure(folder)).startswith(
-        f"data.path: '{folder}/dog/gone.png' cannot be read as an image (No such file "
-        "or directory); "
+    assert_says(
+        sentence(configure(folder)),
+        f"data.path: '{folder}/dog/gone.png'",
+        "(No such file or directory)",
     )
     (folder / "dog" / "gone.png").unlink()
     source = sources.make_source(configure(folder))
@@ -52,12 +54,13 @@ def test_a_link_to_a_folder_elsewhere_is_followed(folder, tmp_path):
     assert (len(source), source.class_names) == (2, ("felines",))
 
 
-def test_a_folder_that_cannot_be_listed_is_not_left_out_silently(tmp_path):
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path):
     with pytest.raises(UserError) as caught:
         archive.Directory(str(tmp_path / "gone")).list()
-    assert str(caught.value) == (
-        f"data.path: '{tmp_path}/gone' cannot be listed (No such file or directory); "
-        "mend its permissions or remove it."
+    assert_says(
+        str(caught.value),
+        f"'{tmp_path}/gone' cannot be listed (No such file or directory)",
+        "permissions",
     )
 
 
@@ -92,21 +95,23 @@ def members(path, **contents):
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04" + bytes(40)])
 def test_a_bad_zip_is_named(tmp_path, content):
     path = put(tmp_path / "a.zip", content)
-    assert sentence(configure(path)) == (
-        f"data.path='{path}' cannot be read as a zip file (File is not a zip file); "
-        "copy or make it again."
+    assert_says(
+        sentence(configure(path)),
+        f"data.path='{path}'",
+        "(File is not a zip file)",
+        "copy",
     )
 
 
 def test_a_zip_that_was_cut_short_is_named(folder, tmp_path):
     whole = pathlib.Path(pack(folder, "zip")).read_bytes()
     path = put(tmp_path / "half.zip", whole[: len(whole) // 2])
-    assert sentence(configure(path)).startswith(f"data.path='{path}' cannot be read as")
+    assert_says(sentence(configure(path)), f"data.path='{path}'", "zip", "copy")
 
 
 def test_an_empty_zip_holds_no_images(tmp_path):
     said = sentence(configure(members(tmp_path / "a.zip")))
-    assert said.startswith(f"data.path='{tmp_path}/a.zip' holds no images (.bmp, ")
+    assert_says(said, f"data.path='{tmp_path}/a.zip'", "no images (.bmp, ")
 
 
 def test_a_zip_gives_the_records_of_its_folder(folder):
@@ -125,25 +130,26 @@ def test_without_labels_a_flat_zip_will_do(tmp_path):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_folder_around_the_class_folders_is_seen_through(tmp_path, form):
+def test_the_class_folders_may_be_inside_other_folders(tmp_path, form):
     for name in ("cat", "dog"):
         put(tmp_path / "images" / "outer" / "train" / name / "0.png", DOT)
     source = sources.make_source(configure(pack(tmp_path / "images", form), 2))
     assert source.class_names == ("cat", "dog")
 
 
-def test_names_that_lead_out_of_a_zip_are_only_names(tmp_path):
+def test_members_that_point_out_of_a_zip_are_ignored(tmp_path):
     names = ["../evil.png", "/evil.png", "cat/../../evil.png", "cat//evil.png"]
     path = members(tmp_path / "a.zip", **dict.fromkeys([*names, "cat/0.png"], DOT))
     source = sources.make_source(configure(path, num_classes=1))
     assert (len(source), source.class_names) == (1, ("cat",))
-    assert "4 files of other kinds left alone, such as '../evil.png'." in source.news()
+    _, ignored, *_ = source.messages()
+    assert_says(ignored, "4 files", "'../evil.png'")
     source[0]
     assert list(tmp_path.rglob("*")) == [tmp_path / "a.zip"]
     assert not (tmp_path.parent / "evil.png").exists()
 
 
-def test_what_systems_add_to_a_zip_is_left_out(tmp_path):
+def test_files_that_systems_add_to_a_zip_are_ignored(tmp_path):
     names = ["cat/0.png", "__MACOSX/cat/._0.png", "__MACOSX/x.png", ".git/a.png"]
     path = members(tmp_path / "a.zip", **dict.fromkeys(names, DOT))
     source = sources.make_source(configure(path, num_classes=1))
@@ -152,8 +158,8 @@ def test_what_systems_add_to_a_zip_is_left_out(tmp_path):
 
 def test_a_class_folder_without_images_in_a_zip_is_named(tmp_path):
     path = members(tmp_path / "a.zip", **{"cat/0.png": DOT, "dog/": b""})
-    assert sentence(configure(path, 2)).startswith(
-        f"data.path='{path}': the class folder 'dog' holds no images ("
+    assert_says(
+        sentence(configure(path, 2)), f"data.path='{path}'", "'dog'", "no images ("
     )
 
 
@@ -163,14 +169,15 @@ def test_a_member_whose_bytes_changed_is_named(folder):
     content = bytearray(path.read_bytes())
     content[content.index(first) + len(first) - 20] ^= 1
     path.write_bytes(content)
-    assert sentence(configure(path)).startswith(
-        f"data.path: '{path}/cat/0.png' cannot be read as an image (Bad CRC-32 for "
-        "file 'cat/0.png'); "
+    assert_says(
+        sentence(configure(path)),
+        f"data.path: '{path}/cat/0.png'",
+        "(Bad CRC-32 for file 'cat/0.png')",
     )
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_threads_read_what_one_reads(folder, form):
+def test_threads_read_the_same_as_one(folder, form):
     for number in range(2, 20):
         level = np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8)
         write(folder / "owl" / f"{number}.png", level)

@@ -1,4 +1,4 @@
-"""The array_record source against the folder that its images were prepared from."""
+"""The array_record source, compared with the folder it was prepared from."""
 
 import concurrent.futures
 import dataclasses
@@ -11,17 +11,16 @@ import sys
 import image_files
 import numpy as np
 import pytest
-from image_files import configure, levels, sentence, write
+from image_files import assert_says, configure, levels, sentence, write
 
 from sagan_jax.data import pipeline, prepare, prepared, sources
-from sagan_jax.data import source as source_lib
 from sagan_jax.data.array_record import ArrayRecordSource
 from sagan_jax.data.folder import FolderSource
 from sagan_jax.errors import UserError
 
 
 def make(images, out, *options, resolution=8):
-    """Prepares a folder in this process; returns where."""
+    """Prepares a folder in this process; returns the output directory."""
     arguments = [str(images), str(out), "--resolution", str(resolution), *options]
     assert prepare.main([*arguments, "--workers", "0"]) == 0
     return str(out)
@@ -29,7 +28,7 @@ def make(images, out, *options, resolution=8):
 
 @pytest.fixture
 def photographs(tmp_path):
-    """Two classes of noise of all sizes, whose records differ in every way."""
+    """Two classes of noise images of different sizes."""
     rng = np.random.default_rng(0)
     sizes = [(40, 60), (33, 20), (16, 16), (64, 64), (17, 90)]
     for name in ("a", "b"):
@@ -59,7 +58,7 @@ def assert_equal(ours, theirs):
             assert ours[index][name].dtype == theirs[index][name].dtype
 
 
-# What is read.
+# Records.
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -72,11 +71,11 @@ def test_records_are_those_of_the_folder(photographs, tmp_path, channels):
     assert (ours.num_classes, ours.class_names) == (2, ("a", "b"))
 
 
-def test_at_fewer_pixels_they_are_made_smaller_by_the_same_filter(folder, tmp_path):
+def test_a_smaller_resolution_uses_the_same_filter(folder, tmp_path):
     pixels = np.random.default_rng(1).integers(0, 256, (16, 16, 3), np.uint8)
     write(folder / "cat" / "2.png", pixels)
     path = make(folder, tmp_path / "ready", resolution=16)
-    # An image of 16 pixels is stored as it is, so that both resize the same one.
+    # An image of 16 pixels is stored unchanged, so both resize the same pixels.
     ours = ArrayRecordSource(path, resolution=8)[2]["image"]
     theirs = FolderSource(str(folder), resolution=8)[2]["image"]
     np.testing.assert_array_equal(ours, theirs)
@@ -97,33 +96,33 @@ def test_without_a_crop_every_square_of_the_longer_side_is_there(tmp_path):
     assert len({ours.read(0, place)["image"].tobytes() for place in places}) == 4
 
 
-def test_labels_count_only_for_a_model_with_classes(ready):
+def test_labels_are_0_for_a_model_without_classes(ready):
     source = sources.make_source(configured(ready, num_classes=0))
     assert (source.num_classes, source.class_names) == (0, ())
     assert {int(source[index]["label"]) for index in range(6)} == {0}
 
 
-def test_a_start_says_how_many_images_of_each_class_there_are(ready, folder):
+def test_the_number_of_images_of_each_class_is_reported(ready, folder):
     source = sources.make_source(configured(ready))
-    assert source_lib.news(source) == [
-        f"data.path='{ready}' holds 6 images of 3 classes: cat 2, dog 2, owl 2, "
-        f"prepared at 8 pixels from {folder}."
-    ]
-    assert source_lib.news(source) == []
+    (line,) = source.messages()
+    assert_says(
+        line,
+        f"'{ready}'",
+        "6 images of 3 classes: cat 2, dog 2, owl 2, ",
+        f"8 pixels from {folder}.",
+    )
+    assert source.messages() == []
 
 
-def test_numbered_classes_with_a_gap_are_warned_of(tmp_path):
+def test_a_gap_in_numbered_classes_is_reported(tmp_path):
     for number in (0, 1, 3):
         image_files.put(tmp_path / "n" / str(number) / "0.png", image_files.DOT)
     path = make(tmp_path / "n", tmp_path / "ready")
-    _, warning = source_lib.news(sources.make_source(configured(path)))
-    assert warning == (
-        "warning: the classes are numbered, but 2 is missing; labels follow the sorted "
-        "names, not the numbers."
-    )
+    _, warning = sources.make_source(configured(path)).messages()
+    assert_says(warning, "warning: the classes", "2 is missing", "sorted names")
 
 
-def test_an_index_beyond_the_end_is_an_error_and_a_negative_one_counts_back(ready):
+def test_an_index_out_of_range_raises_and_a_negative_one_counts_from_the_end(ready):
     source = ArrayRecordSource(ready, resolution=8)
     assert len(list(source)) == 6
     assert levels(source, [-1]) == [21]
@@ -131,7 +130,7 @@ def test_an_index_beyond_the_end_is_an_error_and_a_negative_one_counts_back(read
         source[6]
 
 
-def test_threads_read_what_one_does(ready):
+def test_threads_read_the_same_as_one(ready):
     source = ArrayRecordSource(ready, resolution=8)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         seen = list(pool.map(lambda i: levels(source, [i % 6])[0], range(600)))
@@ -182,13 +181,10 @@ def test_a_fork_reads_if_its_parent_has_not_read(ready):
 
 
 def test_a_fork_of_a_process_that_has_read_is_refused_before_it_crashes(ready):
-    # Without the sentence this child ends by SIGSEGV.
+    # Without the check this child ends by SIGSEGV.
     done = run(FORK.format(path=ready, first=True))
-    assert done.stdout == (
-        "multiprocessing='fork' does not go with array_record, which the parent "
-        "process has used already; start processes by 'spawn', or before the first "
-        "image is read.\n0\n"
-    )
+    assert_says(done.stdout, "multiprocessing='fork'", "array_record", "'spawn'")
+    assert done.stdout.endswith(".\n0\n")
 
 
 def test_neither_jax_nor_tensorflow_is_imported(ready):
@@ -218,70 +214,89 @@ def test_batches_are_those_of_the_folder(photographs, tmp_path):
             np.testing.assert_array_equal(ours[step][name], theirs[step][name])
 
 
-# What cannot be.
+# Errors.
 
 
 def test_more_pixels_than_were_prepared_are_refused(ready):
-    assert sentence(configured(ready, resolution=16)) == (
-        "model.resolution=16 is more than the 8 pixels of the images in "
-        f"data.path='{ready}'; prepare them again with --resolution 16, or set "
-        "--config.model.resolution=8."
+    assert_says(
+        sentence(configured(ready, resolution=16)),
+        f"data.path='{ready}'",
+        "8 pixels",
+        "resolution=16",
+        "--resolution 16",
+        "--config.model.resolution=8",
     )
 
 
 def test_more_channels_than_were_prepared_are_refused(ready):
-    assert sentence(configured(ready, channels=4)) == (
-        "model.channels=4 is more than the 3 of the images in "
-        f"data.path='{ready}'; prepare them again with --channels 4, or set "
-        "--config.model.channels=3."
+    assert_says(
+        sentence(configured(ready, channels=4)),
+        f"data.path='{ready}'",
+        "channels=4",
+        "3",
+        "--channels 4",
+        "--config.model.channels=3",
     )
 
 
 def test_another_number_of_classes_names_both(ready):
-    assert sentence(configured(ready, num_classes=10)) == (
-        f"model.num_classes=10, but data.path='{ready}' holds 3 classes (cat, dog, "
-        "owl); set --config.model.num_classes=3."
+    assert_says(
+        sentence(configured(ready, num_classes=10)),
+        "model.num_classes=10",
+        f"data.path='{ready}'",
+        "3 classes (cat, dog, owl)",
+        "--config.model.num_classes=3",
     )
 
 
-def test_classes_that_were_not_prepared_are_not_made_up(folder, tmp_path):
+def test_classes_that_were_not_prepared_are_not_invented(folder, tmp_path):
     path = make(folder, tmp_path / "ready", "--unlabelled")
     assert len(sources.make_source(configured(path, num_classes=0))) == 6
-    assert sentence(configured(path)) == (
-        f"model.num_classes=3, but data.path='{path}' holds images without labels; set "
-        "--config.model.num_classes=0."
+    assert_says(
+        sentence(configured(path)),
+        "model.num_classes=3",
+        f"data.path='{path}'",
+        "without labels",
+        "--config.model.num_classes=0",
     )
 
 
 def test_a_random_crop_of_squares_names_both_remedies(ready):
     config = configured(ready)
     config.data.random_crop = True
-    assert sentence(config) == (
-        "data.random_crop=True has nothing to choose: the images of this "
-        "data.source='array_record' are squares already; prepare them with --crop "
-        "none, or set --config.data.random_crop=False."
+    assert_says(
+        sentence(config),
+        "data.random_crop=True",
+        "data.source='array_record'",
+        "--crop none",
+        "--config.data.random_crop=False",
     )
 
 
 def test_prepared_images_are_not_a_folder_of_images(ready):
-    assert sentence(configure(ready)) == (
-        f"data.path='{ready}' holds prepared images; set "
-        "--config.data.source=array_record."
+    assert_says(
+        sentence(configure(ready)),
+        f"data.path='{ready}'",
+        "prepared",
+        "--config.data.source=array_record",
     )
 
 
-def test_a_path_that_is_not_there_is_named(tmp_path):
-    assert sentence(configured(tmp_path / "gone")) == (
-        f"data.path='{tmp_path}/gone' does not exist; make it by python -m "
-        "sagan_jax.data.prepare IN OUT --resolution R."
+def test_a_missing_path_is_named(tmp_path):
+    assert_says(
+        sentence(configured(tmp_path / "gone")),
+        f"data.path='{tmp_path}/gone' does not exist",
+        "sagan_jax.data.prepare IN OUT",
     )
 
 
 def test_a_folder_of_images_is_not_prepared(folder):
-    assert sentence(configured(folder)) == (
-        f"data.path='{folder}' holds no prepared images (description.json is missing); "
-        "make them by python -m sagan_jax.data.prepare IN OUT --resolution R, or, if "
-        "it is a folder or zip of images, set --config.data.source=folder."
+    assert_says(
+        sentence(configured(folder)),
+        f"data.path='{folder}'",
+        "(description.json is missing)",
+        "sagan_jax.data.prepare IN OUT",
+        "--config.data.source=folder",
     )
 
 
@@ -291,26 +306,27 @@ def describe(path, **changes):
     return described.command
 
 
-def test_half_of_it_is_refused_with_the_command_that_goes_on(ready, folder):
+def test_an_incomplete_directory_names_the_command_that_resumes(ready, folder):
     command = describe(ready, complete=False, shards=[])
     assert command == (
         f"python -m sagan_jax.data.prepare {folder} {ready} --resolution 8"
     )
-    assert sentence(configured(ready)) == (
-        f"data.path='{ready}' is not finished: 0 of 1 files are there; the command "
-        f"that began it goes on: {command}"
-    )
+    text = sentence(configured(ready))
+    assert_says(text, f"data.path='{ready}'", "incomplete: 0 of 1", "resume", command)
 
 
 SHARD = "images-00000-of-00001.array_record"
 
 
-def test_a_file_that_is_missing_is_named(ready):
+def test_a_missing_file_is_named(ready):
     command = describe(ready)
     os.unlink(f"{ready}/{SHARD}")
-    assert sentence(configured(ready)) == (
-        f"data.path: '{ready}/{SHARD}' is not as it was written (No such file or "
-        f"directory); the command that made it makes it again: {command}"
+    assert_says(
+        sentence(configured(ready)),
+        f"data.path: '{ready}/{SHARD}'",
+        "(No such file or directory)",
+        "repair",
+        command,
     )
 
 
@@ -318,9 +334,12 @@ def test_a_file_that_was_cut_short_is_named(ready):
     command = describe(ready)
     size = os.path.getsize(f"{ready}/{SHARD}")
     os.truncate(f"{ready}/{SHARD}", size - 10)
-    assert sentence(configured(ready)) == (
-        f"data.path: '{ready}/{SHARD}' is not as it was written ({size - 10} bytes "
-        f"instead of {size}); the command that made it makes it again: {command}"
+    assert_says(
+        sentence(configured(ready)),
+        f"data.path: '{ready}/{SHARD}'",
+        f"({size - 10} bytes instead of {size})",
+        "repair",
+        command,
     )
 
 
@@ -338,12 +357,12 @@ def test_a_damaged_record_is_named_when_it_is_read(ready):
     assert levels(source, [0]) == [0]
     with pytest.raises(UserError) as caught:
         source[3]
-    said = str(caught.value)
-    assert said.startswith(
-        f"data.path: '{ready}/{SHARD}' is damaged at record 3 (Corrupted "
-    )
-    assert said.endswith(
-        f"); see what else is by python -m sagan_jax.data.prepare --verify {ready}."
+    assert_says(
+        str(caught.value),
+        f"'{ready}/{SHARD}'",
+        "damaged",
+        "record 3 (Corrupted ",
+        f"sagan_jax.data.prepare --verify {ready}",
     )
 
 
@@ -351,17 +370,23 @@ def test_a_damaged_record_is_named_when_it_is_read(ready):
 def test_a_damaged_description_is_named(ready, content):
     with open(f"{ready}/{prepared.FILE}", "w") as file:
         file.write(content)
-    said = sentence(configured(ready))
-    assert said.startswith(f"data.path: '{ready}/description.json' is damaged (")
-    assert said.endswith("; prepare the images again into another directory.")
+    assert_says(
+        sentence(configured(ready)),
+        f"data.path: '{ready}/description.json'",
+        "damaged (",
+        "another directory",
+    )
 
 
-def test_a_later_form_is_refused(ready):
+def test_a_later_version_of_the_format_is_refused(ready):
     with open(f"{ready}/{prepared.FILE}") as file:
         content = json.load(file)
     with open(f"{ready}/{prepared.FILE}", "w") as file:
         json.dump(content | {"version": 2, "new": 1}, file)
-    assert sentence(configured(ready)) == (
-        f"data.path='{ready}' was prepared in form 2, and this version reads form 1; "
-        "prepare the images again into another directory."
+    assert_says(
+        sentence(configured(ready)),
+        f"data.path='{ready}'",
+        "version 2",
+        "version 1",
+        "prepare",
     )

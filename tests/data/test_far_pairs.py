@@ -9,13 +9,13 @@ from sagan_jax.errors import UserError
 
 
 def chroma(images):
-    """Complex colour [..., R, R]: 0 for grey, amplitude * exp(i hue) for a glyph."""
+    """Returns complex colours [..., R, R]: 0 for grey, else amplitude * exp(i hue)."""
     images = np.asarray(images, np.float64)
     return images @ (2 / 3 * np.exp(2j * np.pi / 3 * np.arange(3)))
 
 
 def side_hues(image):
-    """The hues of a noise-free image's two sides: its ground is grey and adds 0."""
+    """Returns the hues of both sides of a noise-free image; grey adds 0."""
     left, right = np.split(chroma(image), 2, axis=1)
     return np.angle(left.sum()), np.angle(right.sum())
 
@@ -26,7 +26,7 @@ def uniforms(seed, index):
 
 
 def apart(a, b):
-    """The angle between two hues, in [0, pi]."""
+    """Returns the angle between two hues, in [0, pi]."""
     return abs(np.angle(np.exp(1j * (a - b))))
 
 
@@ -38,7 +38,7 @@ def test_the_first_image_has_the_published_fingerprint():
     assert far_pairs.FULL.shapes[label] == "ring"
     assert image.shape == (32, 32, 3)
     assert image.dtype == np.float32
-    # Given to five digits.
+    # Published with five digits.
     means = image.mean((0, 1), dtype=np.float64)
     np.testing.assert_allclose(means, [0.38394, 0.34717, 0.38004], atol=1e-5)
     for hue in side_hues(image):
@@ -90,7 +90,7 @@ def test_disagreeing_images_differ_in_the_right_hue_alone(difficulty):
         )
         assert label == other_label
         np.testing.assert_array_equal(agreeing[:, :16], other[:, :16])
-        # The mean of the channels does not know the hue (to float32 rounding).
+        # The mean of the channels does not depend on the hue (up to float32 rounding).
         np.testing.assert_allclose(agreeing.mean(-1), other.mean(-1), atol=1e-6)
         clean, turned = (
             chroma(far_pairs.render(1, index, noise=False, agree=agree)[0])
@@ -110,8 +110,8 @@ def test_hues_are_those_that_were_drawn():
         left, right = side_hues(image)
         offsets.append(apart(left, right))
         rights.append(right)
-    # Never closer than 60 degrees; E cos(offset) over 60..300 degrees is -0.4135, and
-    # its SD 0.51, so the mean of 300 has a standard deviation of 0.03.
+    # Never closer than 60 degrees. Over 60..300 degrees cos(offset) has mean -0.4135
+    # and standard deviation 0.51, so the mean of 300 has a standard deviation of 0.03.
     assert min(offsets) > np.pi / 3 - 1e-5
     assert abs(np.cos(offsets).mean() + 0.4135) < 0.12
     # The right hue alone is uniform: the resultant of 300 has an RMS of 0.058.
@@ -153,7 +153,7 @@ def test_a_local_cue_is_within_each_glyph():
 
         other, _ = far_pairs.render(1, index, 64, agree=False, **options)
         np.testing.assert_allclose(agreeing.mean(-1), other.mean(-1), atol=1e-6)
-        # Where hues changed they all changed by the offset: one half of each glyph.
+        # The hues of one half of each glyph changed, all by the offset.
         offset = np.exp(1j * np.pi / 3 * (1 + 4 * u[2]))
         before, after = chroma(agreeing), chroma(other)
         for side in (np.s_[:, :32], np.s_[:, 32:]):
@@ -161,7 +161,7 @@ def test_a_local_cue_is_within_each_glyph():
             kept = np.isclose(after[side], before[side], atol=1e-5)
             area = np.abs(before[side])
             halves = [(area * which).sum() / area.sum() for which in (turned, kept)]
-            # Only pixels on the cut are neither; at 64 px they are a fifth at most.
+            # Only pixels on the cut are neither: at most a fifth of them at 64 px.
             assert min(halves) > 0.3
             assert sum(halves) > 0.7
 
@@ -181,7 +181,7 @@ def test_a_local_cue_is_within_each_glyph():
 def test_the_empty_columns_between_glyphs_have_their_bound(
     distance, resolution, columns
 ):
-    # Of the enclosing circles; at their rims the glyphs may cover no sub-sample.
+    # The gap of the enclosing circles; at the rim a glyph may cover no sub-sample.
     gap = far_pairs.FULL.distances[distance] - 0.30
     assert max(0, math.floor(gap * resolution) - 1) == columns
     worst = empty_columns(1000, resolution=resolution, distance=distance).min()
@@ -189,12 +189,12 @@ def test_the_empty_columns_between_glyphs_have_their_bound(
 
 
 def test_easy_glyphs_are_apart():
-    # The gap is 0.14 R, and the pixels at its two ends may be touched.
+    # The gap is 0.14 R; glyphs may touch the pixels at its two ends.
     assert empty_columns(1000, difficulty="easy").min() >= math.floor(0.14 * 32) - 1
 
 
 def empty_columns(count, **options):
-    """The uncoloured columns between the two glyphs of each image, [count]."""
+    """Returns the number of uncoloured columns between the glyphs, [count]."""
     images, _ = far_pairs.render_many(1, range(count), noise=False, **options)
     coloured = (np.ptp(images.astype(int), axis=-1) > 1).any(axis=1)
     left, right = np.split(coloured, 2, axis=1)
@@ -232,12 +232,12 @@ def test_noise_is_normal_and_hardly_ever_clipped(difficulty, deviation):
         )
         for noise in (True, False)
     )
-    # 921,600 values: the SD of an SD is 0.07 % of it, and one is clipped at times.
+    # 921,600 values: their standard deviation is off by 0.07 %, and few are clipped.
     np.testing.assert_allclose((noisy - clean).std(), deviation, rtol=0.005)
     assert np.count_nonzero((noisy == 0) | (noisy == 1)) <= 3
 
 
-AREAS = {  # of the shapes, for an enclosing circle of radius 1
+AREAS = {  # area of each shape, for an enclosing circle of radius 1
     "disc": math.pi,
     "ring": 0.7 * math.pi,
     "bar": 4 * 0.93 * 0.36,
@@ -254,7 +254,7 @@ def test_a_glyph_covers_its_area(shape):
     radius, rotation = rng.uniform(0.12, 0.15, 200), rng.uniform(0, 7, 200)
     *_, halves = far_pairs.coverage(shape, x, y, radius, rotation, 64, 64)
     area = halves.sum((2, 3)) / (64 * radius) ** 2
-    # 800 to 1,500 sub-samples a glyph: their count is off by about 1 % at random.
+    # 800 to 1,500 sub-samples per glyph: their count is off by about 1 % at random.
     np.testing.assert_allclose(area.sum(0).mean(), AREAS[shape], rtol=0.005)
     np.testing.assert_allclose(area.mean(1), AREAS[shape] / 2, rtol=0.02)
 
@@ -274,32 +274,32 @@ def test_a_small_window_loses_nothing_of_a_glyph(shape):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"seed": -1}, "seed=-1 is out of range; choose a whole number from 0 to"),
+        ({"seed": -1}, "seed=-1 is out of range; choose an integer from 0 to"),
         ({"seed": 2**32}, "seed=4294967296 is out of range"),
         ({"seed": 0.5}, "seed=0.5 is out of range"),
-        ({"index": -2}, "index=-2 is negative; images count from 0"),
-        ({"num_classes": 5}, "num_classes=5 does not fit far pairs.*choose 4 or 6"),
+        ({"index": -2}, "index=-2 is negative; choose .* 0 or more"),
+        ({"num_classes": 5}, "num_classes=5.*far pairs.*choose 4 or 6"),
         ({"resolution": 8}, "resolution=8 is too small.*choose 16 or more"),
         (
             {"resolution": 16, "num_classes": 6},
-            "resolution=16 is too small to tell num_classes=6.*choose 32 or more",
+            "resolution=16 is too small for num_classes=6.*choose 32 or more",
         ),
         (
             {"distance": "wide"},
-            "distance='wide' is not known.*choose among near, mid, far",
+            "distance='wide'.*choose near or mid or far",
         ),
         (
             {"difficulty": "easy", "distance": "near"},
-            "distance='near' is not known to difficulty='easy'; choose among far",
+            "distance='near'.*difficulty='easy'; choose far",
         ),
         (
             {"difficulty": "hard"},
-            "difficulty='hard' is not known; choose among full, easy",
+            "difficulty='hard'.*choose full or easy",
         ),
     ],
     ids=str,
 )
-def test_options_that_cannot_work_are_refused(options, sentence):
+def test_unsupported_options_are_refused(options, sentence):
     with pytest.raises(UserError, match=sentence):
         far_pairs.render(**{"seed": 1, "index": 0, **options})
     many = {"seed": 1, **options}

@@ -1,4 +1,4 @@
-"""The command that prepares images: what it writes, when it stops, what it says."""
+"""The command that prepares images: its files, interruptions and messages."""
 
 import errno
 import fcntl
@@ -13,7 +13,7 @@ import sys
 import image_files
 import numpy as np
 import pytest
-from image_files import DAMAGE, put, without_counts
+from image_files import DAMAGE, assert_says, put, without_counts
 from tiny_data_sets import builders
 
 from sagan_jax import config as config_lib
@@ -26,7 +26,6 @@ from sagan_jax.data import (
     prepared,
     sources,
 )
-from sagan_jax.data import source as source_lib
 from sagan_jax.data.array_record import ArrayRecordSource
 
 SHARD = "images-00000-of-00001.array_record"
@@ -51,7 +50,7 @@ def run(capsys, tmp_path):
 
 @pytest.fixture
 def many(tmp_path):
-    """Forty images in two classes, each of its own level."""
+    """Forty images in two classes, each of a different level."""
     for number in range(40):
         level = np.full((8, 8, 3), 5 * number, np.uint8)
         image_files.write(tmp_path / "many" / "ab"[number % 2] / f"{number}.png", level)
@@ -60,19 +59,19 @@ def many(tmp_path):
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    """Seven images of 8 pixels in a file, so that there are six."""
+    """Seven images of 8 pixels per file, so that there are six files."""
     monkeypatch.setattr(prepare_outputs, "_SHARD_BYTES", 7 * 8 * 8 * 3)
 
 
 def content_of(out):
-    """Returns {name: bytes} of all files, but for the path in the command."""
+    """Returns {name: bytes} of all files, without the command, which has a path."""
     files = {p.name: p.read_bytes() for p in pathlib.Path(out).iterdir()}
     described = json.loads(files[prepared.FILE])
     del described["command"]
     return files | {prepared.FILE: described}
 
 
-def test_it_tells_counts_size_time_and_how_to_train(run, folder):
+def test_counts_size_time_and_the_training_command_are_printed(run, folder):
     assert run(folder) == 0
     counts, train = run.lines
     assert counts.startswith(
@@ -86,7 +85,7 @@ def test_it_tells_counts_size_time_and_how_to_train(run, folder):
     )
 
 
-def test_the_command_that_it_tells_finds_the_images(run, folder):
+def test_the_training_command_finds_the_images(run, folder):
     run(folder)
     words = run.lines[1].removeprefix("train on it: python launch.py ").split()
     flags.check(words)
@@ -122,7 +121,7 @@ def test_the_result_does_not_depend_on_the_number_of_workers(
         arguments = [str(many), str(out), "--resolution", "8"]
         assert prepare.main([*arguments, "--workers", str(count)]) == 0
         outs.append(content_of(out))
-    assert len(outs[0]) == 6 + 2  # files of images; the description and the lock
+    assert len(outs[0]) == 6 + 1  # files of images, and the description
     assert outs[1] == outs[0]
     assert outs[2] == outs[0]
 
@@ -164,29 +163,27 @@ def test_names_in_any_encoding_can_be_prepared(run, tmp_path):
     config.data.source = "array_record"
     source = sources.make_source(config)
     assert source.class_names == (os.fsdecode(b"caf\xe9"),)
-    for line in source_lib.news(source):
+    for line in source.messages():
         line.encode()
-    assert len(source_lib.digest(source)) == 64
+    assert len(source.digest()) == 64
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_labels_that_are_not_given_out_name_the_option(run, tmp_path, workers):
+def test_labels_out_of_range_name_the_option(run, tmp_path, workers):
     kind = builders.TinyPictures(data_dir=tmp_path / "t", file_format="array_record")
     kind.download_and_prepare()
     where, options = "tfds:tiny_pictures:secret", ("--data_dir", tmp_path / "t")
     assert run(where, *options, workers=workers) == 1
-    assert run.errors[-1] == (
-        "error: label=-1 of record 0 is none of 3 classes; add --unlabelled."
-    )
+    assert_says(run.errors[-1], "label=-1 of record 0", "3 classes", "--unlabelled")
     assert run(where, *options, "--unlabelled", workers=workers) == 0
     source = ArrayRecordSource(run.out, resolution=8)
     assert [int(record["label"]) for record in source] == [0, 0]
 
 
-# Stopped, and gone on with.
+# Interrupted, and resumed.
 
 
-def test_a_kill_leaves_whole_shards_and_the_same_command_goes_on(
+def test_a_kill_leaves_finished_shards_and_the_same_command_resumes(
     many, tmp_path, small_shards
 ):
     out, whole = tmp_path / "ready", tmp_path / "whole"
@@ -211,7 +208,7 @@ if __name__ == "__main__":
     done = subprocess.run(
         [sys.executable, script], env=environment, capture_output=True, timeout=60
     )
-    # That the pipes were closed shows that no worker outlived it.
+    # run returned, so the pipes are closed and no worker is still alive.
     assert done.returncode == -signal.SIGKILL
     assert sorted(p.suffix for p in out.glob("images*")) == [
         ".array_record",
@@ -228,7 +225,7 @@ if __name__ == "__main__":
         assert (out / name).stat().st_ino == status.st_ino
 
 
-def test_a_shard_that_is_damaged_or_gone_is_made_again(run, many, small_shards):
+def test_a_damaged_or_missing_shard_is_repaired(run, many, small_shards):
     run(many)
     before = content_of(run.out)
     names = sorted(name for name in before if name.startswith("images"))
@@ -253,52 +250,52 @@ def test_a_complete_directory_is_left_as_it_is(run, folder):
         (("--unlabelled",), "labels True, not False; classes"),
     ],
 )
-def test_another_command_is_refused_with_what_differs(run, folder, options, words):
+def test_another_command_is_refused_with_the_differences(run, folder, options, words):
     run(folder)
     before = content_of(run.out)
     assert run(folder, *options) == 1
-    assert run.errors[-1] == (
-        f"error: OUT='{run.out}' was begun otherwise ({words}); give another "
-        "directory, or remove it to begin anew."
-    )
+    assert_says(run.errors[-1], f"OUT='{run.out}'", f"({words})", "another directory")
     assert content_of(run.out) == before
 
 
 def test_another_resolution_or_folder_is_refused(run, folder, many):
     run(folder)
     assert run(many, resolution=16) == 1
-    assert (
-        f"was begun otherwise (IN '{folder}', not '{many}'; --resolution 8, not 16; "
-        "classes; number of images 6, not 40; hash of names, sizes and times); "
-    ) in run.errors[-1]
+    assert_says(
+        run.errors[-1],
+        f"(IN '{folder}', not '{many}'; --resolution 8, not 16; classes; number of "
+        "images 6, not 40; hash of names, sizes and times)",
+    )
 
 
-def test_images_that_have_changed_are_not_mixed_with_what_they_were(run, folder):
+def test_changed_images_are_not_mixed_with_the_old_ones(run, folder):
     run(folder)
     put(folder / "cat" / "0.png", image_files.DOT)
     assert run(folder) == 1
-    assert "was begun otherwise (hash of names, sizes and times); " in run.errors[-1]
+    assert_says(run.errors[-1], f"OUT='{run.out}'", "(hash of names, sizes and times)")
 
 
-def test_a_directory_that_holds_something_else_is_not_written_to(run, folder):
+def test_a_directory_with_other_files_is_not_written_to(run, folder):
     put(pathlib.Path(run.out, "letter.txt"), b"dear")
     assert run(folder) == 1
-    assert run.errors[-1] == (
-        f"error: OUT='{run.out}' holds other files than prepared images, such as "
-        "'letter.txt'; give a new directory."
-    )
+    assert_says(run.errors[-1], f"OUT='{run.out}'", "'letter.txt'", "new directory")
     assert os.listdir(run.out) == ["letter.txt"]
 
 
 def test_two_processes_do_not_write_to_one_directory(run, folder):
     run(folder)
-    with open(f"{run.out}/.lock") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert run(folder) == 1
-    assert run.errors[-1] == (
-        f"error: OUT='{run.out}' is being written to by another process; wait for it, "
-        "or give another directory."
-    )
+    lock = os.open(run.out, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    assert run(folder) == 1
+    os.close(lock)
+    assert_says(run.errors[-1], f"OUT='{run.out}'", "another process", "wait")
+    assert run(folder) == 0
+
+
+def test_the_lock_file_of_an_earlier_version_is_ignored(run, folder):
+    put(pathlib.Path(run.out, ".lock"), b"")
+    assert run(folder) == 0
+    assert sorted(os.listdir(run.out)) == [".lock", prepared.FILE, SHARD]
 
 
 def test_ctrl_c_is_one_sentence(run, folder, monkeypatch):
@@ -307,8 +304,8 @@ def test_ctrl_c_is_one_sentence(run, folder, monkeypatch):
 
     monkeypatch.setattr(prepare_shards.Maker, "make", interrupted)
     assert run(folder) == 130
-    assert run.errors[-1] == "error: interrupted; the same command goes on."
-    assert sorted(os.listdir(run.out)) == [".lock", prepared.FILE]
+    assert_says(run.errors[-1], "error: interrupted", "resume")
+    assert os.listdir(run.out) == [prepared.FILE]
     monkeypatch.undo()
     assert run(folder) == 0
 
@@ -320,31 +317,30 @@ def die(keys):
 def test_a_process_that_is_killed_is_one_sentence(run, many, monkeypatch):
     monkeypatch.setattr(prepare_workers, "_make_portion", die)
     assert run(many, workers=1) == 1
-    assert run.errors[-1] == (
-        "error: --workers=1: a process was killed, as happens when memory runs out; "
-        "the same command goes on, and fewer workers need less."
-    )
+    assert_says(run.errors[-1], "--workers=1", "killed", "memory", "fewer workers")
 
 
-# Damage in what is read, and a disk that is full.
+# Unreadable images, and a full disk.
 
 
-def test_the_first_image_that_cannot_be_read_stops_it(run, damaged):
+def test_the_first_unreadable_image_stops_the_command(run, damaged):
     assert run(damaged) == 1
     first = min(DAMAGE)
-    assert without_counts(run.errors[-1]) == (
-        f"error: '{damaged}: dog/{first}' cannot be read as an image "
-        f"({DAMAGE[first][1]}); add --max_unreadable N to leave out so many, and the "
-        "same command goes on, or mend it and begin in a new directory."
+    assert_says(
+        without_counts(run.errors[-1]),
+        f"error: '{damaged}: dog/{first}'",
+        f"({DAMAGE[first][1]})",
+        "--max_unreadable N",
+        "new directory",
     )
-    assert sorted(os.listdir(run.out)) == [".lock", prepared.FILE]
+    assert os.listdir(run.out) == [prepared.FILE]
 
 
-def test_some_are_left_out_when_that_is_asked_for_and_each_is_named(run, damaged):
+def test_unreadable_images_are_left_out_on_request_and_each_is_reported(run, damaged):
     assert run(damaged, "--max_unreadable", len(DAMAGE)) == 0
     assert run.lines[0].startswith(
-        f"{run.out}: 6 images of 3 classes: cat 2, dog 2, owl 2 ({len(DAMAGE)} could "
-        "not be read); "
+        f"{run.out}: 6 images of 3 classes: cat 2, dog 2, owl 2 ({len(DAMAGE)} "
+        "unreadable "
     )
     said = [line for line in run.errors if "warning" in line]
     expected = [
@@ -354,12 +350,10 @@ def test_some_are_left_out_when_that_is_asked_for_and_each_is_named(run, damaged
     assert [without_counts(line[line.index("warning") :]) for line in said] == expected
     source = ArrayRecordSource(run.out, resolution=8)
     assert image_files.levels(source, range(6)) == [0, 1, 10, 11, 20, 21]
-    assert source.news()[1].startswith(
-        f"warning: {len(DAMAGE)} images could not be read when it was prepared: "
-    )
+    assert_says(source.messages()[1], "warning: ", f"{len(DAMAGE)} images")
 
 
-def test_what_was_left_out_is_not_counted_again_when_a_file_is_made_again(run, damaged):
+def test_a_repaired_file_does_not_count_unreadable_images_again(run, damaged):
     options = ("--max_unreadable", len(DAMAGE))
     run(damaged, *options)
     before = content_of(run.out)
@@ -371,28 +365,21 @@ def test_what_was_left_out_is_not_counted_again_when_a_file_is_made_again(run, d
 def test_images_none_of_which_can_be_read_are_refused(run, tmp_path):
     put(tmp_path / "bad" / "only" / "0.png", b"")
     assert run(tmp_path / "bad", "--max_unreadable", 9) == 1
-    assert run.errors[-1] == (
-        f"error: IN='{tmp_path}/bad': none of 1 images can be read; replace them."
-    )
+    assert_says(run.errors[-1], f"IN='{tmp_path}/bad'", "none of 1", "replace")
 
 
-def test_a_disk_that_has_too_little_room_is_told_before_any_work(
-    run, folder, monkeypatch
-):
+def test_too_little_space_is_reported_before_any_work(run, folder, monkeypatch):
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     assert run(folder) == 1
-    assert run.errors[-1] == (
-        f"error: OUT='{run.out}' needs 1.2 kB more, and 1.0 kB are free; make room, or "
-        "give another directory."
-    )
+    assert_says(run.errors[-1], f"OUT='{run.out}'", "1.2 kB", "1.0 kB", "free some")
 
 
-def test_a_disk_that_fills_is_one_sentence_and_the_same_command_goes_on(
+def test_a_full_disk_is_one_sentence_and_the_same_command_resumes(
     run, folder, tmp_path
 ):
-    # A limit on the size of files is what a full disk is to the library: found when it
-    # writes out what it holds back.
+    # To the library, a limit on the size of files is like a full disk: it fails when
+    # buffered data is written.
     limited = f"""
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -409,92 +396,95 @@ sys.exit(prepare.main(arguments))
         timeout=60,
     )
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == (
-        f"error: OUT='{run.out}' cannot be written to (File too large); make room, and "
-        "the same command goes on."
+    assert_says(
+        done.stderr.splitlines()[-1],
+        f"OUT='{run.out}'",
+        "(File too large)",
+        "free some space",
+        "resume",
     )
-    assert sorted(os.listdir(run.out)) == [".lock", prepared.FILE]
+    assert os.listdir(run.out) == [prepared.FILE]
     assert run(folder) == 0
+
+
+def test_a_description_that_cannot_be_written_is_one_sentence(run, folder, monkeypatch):
+    def full(path, described):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(prepared, "write_description", full)
+    assert run(folder) == 1
+    assert_says(run.errors[-1], f"OUT='{run.out}'", "(No space left", "free some space")
 
 
 def test_a_place_that_cannot_be_written_to_is_named(folder, tmp_path, capsys):
     put(tmp_path / "file", b"")
     out = str(tmp_path / "file" / "ready")
     assert prepare.main([str(folder), out, "--resolution", "8"]) == 1
-    assert capsys.readouterr().err.splitlines()[-1] == (
-        f"error: OUT='{out}' cannot be written to ({os.strerror(errno.ENOTDIR)}); give "
-        "another directory."
+    assert_says(
+        capsys.readouterr().err.splitlines()[-1],
+        f"OUT='{out}'",
+        f"({os.strerror(errno.ENOTDIR)})",
+        "another directory",
     )
 
 
-# What is asked for in vain.
+# Invalid arguments.
 
 
-def test_what_is_no_source_of_images_is_named(run, tmp_path):
+def test_an_input_without_images_is_named(run, tmp_path):
     assert run(tmp_path / "gone") == 1
-    assert run.errors == [
-        f"error: IN='{tmp_path}/gone' does not exist; give a folder or .zip of images, "
-        "an LMDB directory, or tfds:NAME."
-    ]
+    (line,) = run.errors
+    assert_says(line, f"error: IN='{tmp_path}/gone' does not exist", "LMDB", "tfds:")
     put(tmp_path / "a.tar", b"")
     run(tmp_path / "a.tar")
-    assert run.errors == [
-        f"error: IN='{tmp_path}/a.tar' is neither a directory nor a .zip file; give "
-        "one that holds images."
-    ]
+    (line,) = run.errors
+    assert_says(line, f"error: IN='{tmp_path}/a.tar'", "neither a directory nor a .zip")
     put(tmp_path / "a.zip", b"PK but no more")
     run(tmp_path / "a.zip")
-    assert run.errors[0].startswith(
-        f"error: IN='{tmp_path}/a.zip' cannot be read as a zip file ("
-    )
+    assert_says(run.errors[0], f"error: IN='{tmp_path}/a.zip'", "zip file (", "copy")
     (tmp_path / "empty").mkdir()
     run(tmp_path / "empty")
-    assert run.errors[0].startswith(
-        f"error: IN='{tmp_path}/empty' holds no images (.bmp, "
-    )
+    assert_says(run.errors[0], f"error: IN='{tmp_path}/empty'", "no images (.bmp, ")
     assert not os.path.exists(run.out)
 
 
 def test_loose_images_name_the_option_that_takes_them(run, folder):
     put(folder / "loose.png", image_files.DOT)
     assert run(folder) == 1
-    assert run.errors == [
-        f"error: IN='{folder}' holds images outside of class folders, such as "
-        "'loose.png'; move them into a sub-folder for each class, or add --unlabelled."
-    ]
+    (line,) = run.errors
+    assert_says(line, f"error: IN='{folder}'", "'loose.png'", "move", "--unlabelled")
     assert run(folder, "--unlabelled") == 0
 
 
-def test_data_sets_are_named_as_they_were_asked_for(run, tmp_path):
+def test_data_sets_that_cannot_be_opened_are_named(run, tmp_path):
     run("tfds:imagenet2013")
-    assert run.errors[0].startswith(
-        "error: IN='tfds:imagenet2013': 'imagenet2013' is no name that "
-    )
+    assert_says(run.errors[0], "error: IN: 'imagenet2013'", "did you mean imagenet2012")
     run("tfds:cifar10:3.0.2:test", "--data_dir", tmp_path)
-    assert run.errors[0].startswith(
-        f"error: IN='tfds:cifar10:3.0.2' is not prepared in '{tmp_path}'; prepare it by"
-    )
+    place = f"'cifar10:3.0.2' is not prepared in '{tmp_path}'"
+    assert_says(run.errors[0], f"error: IN: {place}", "prepare it with")
     run("tfds:")
-    assert run.errors == [
-        "error: IN='tfds:' names no data set; write tfds:NAME[:SPLIT]."
-    ]
+    (line,) = run.errors
+    assert_says(line, "error: IN='tfds:'", "tfds:NAME[:SPLIT]")
     run(tmp_path, "--data_dir", "x")
-    assert run.errors == [
-        f"error: --data_dir='x' goes with IN=tfds:NAME, not with IN='{tmp_path}'; "
-        "leave it out."
-    ]
+    (line,) = run.errors
+    assert_says(line, "error: --data_dir='x'", f"IN='{tmp_path}'", "remove")
+
+
+def test_an_unknown_split_names_the_ones_there_are(run, tmp_path):
+    kind = builders.TinyPictures(data_dir=tmp_path / "t", file_format="array_record")
+    kind.download_and_prepare()
+    run("tfds:tiny_pictures:valid", "--data_dir", tmp_path / "t")
+    assert_says(run.errors[0], "error: IN: 'valid'", "tiny_pictures/1.0.0", "train[")
 
 
 @pytest.mark.parametrize("resolution", [3, 5000, -1])
 def test_a_resolution_out_of_range_is_named(run, folder, resolution):
     assert run(folder, resolution=resolution) == 1
-    assert run.errors == [
-        f"error: --resolution={resolution} is out of range; choose a value from 4 to "
-        "4096."
-    ]
+    (line,) = run.errors
+    assert_says(line, f"error: --resolution={resolution}", "from 4 to 4096")
 
 
-def test_what_is_missing_on_the_command_line_is_said(capsys):
+def test_missing_arguments_print_the_usage(capsys):
     for arguments in ([], ["in"], ["in", "out"], ["--verify", "a", "b"]):
         with pytest.raises(SystemExit) as caught:
             prepare.main(arguments)
@@ -502,12 +492,12 @@ def test_what_is_missing_on_the_command_line_is_said(capsys):
         assert "usage: python -m sagan_jax.data.prepare" in capsys.readouterr().err
 
 
-# Checked afterwards.
+# Verification.
 
 
 @pytest.fixture
 def verify(run, many, small_shards, capsys):
-    """Prepares six files; returns what verifying then says, and the exit code."""
+    """Prepares six files; verify() returns the exit code and the output."""
     run(many)
 
     def verify():
@@ -525,27 +515,28 @@ def shard(verify, number):
     return pathlib.Path(verify.out, f"images-{number:05d}-of-00006.array_record")
 
 
-def test_what_is_whole_is_said_to_be(verify):
+def test_intact_images_pass(verify):
     code, said = verify()
     assert code == 0
-    assert said.startswith(
-        f"{verify.out}: whole, 40 images of 2 classes: a 20, b 20; 6 files of 786.4 kB"
+    assert_says(
+        said,
+        f"{verify.out}: no damage",
+        "40 images of 2 classes: a 20, b 20; 6 files of 786.4 kB",
     )
 
 
 def assert_damaged(verify, number, cause):
-    assert verify() == (
-        1,
-        f"error: DIR: '{shard(verify, number)}' is damaged ({cause}); the command that "
-        f"made it makes it again: {verify.command}\n",
-    )
+    code, text = verify()
+    assert code == 1
+    damage = f"'{shard(verify, number)}' is damaged ({cause})"
+    assert_says(text, f"error: DIR: {damage}", "repair", f"{verify.command}\n")
 
 
 def test_a_byte_that_differs_is_found(verify):
     content = bytearray(shard(verify, 2).read_bytes())
     content[len(content) // 3] ^= 1
     shard(verify, 2).write_bytes(content)
-    assert_damaged(verify, 2, "its sha256 is another")
+    assert_damaged(verify, 2, "its sha256 differs")
 
 
 def test_a_file_that_is_missing_or_short_is_found(verify):
@@ -565,11 +556,11 @@ def test_a_file_that_is_missing_or_short_is_found(verify):
         (
             np.zeros((8, 8, 1)),
             0,
-            "record 0: it has 64 bytes of pixels, not those of 8 x 8",
+            "record 0: it has 64 bytes of pixels, which do not fit 8 x 8",
         ),
     ],
 )
-def test_records_that_cannot_be_are_found_where_every_hash_is_right(
+def test_invalid_records_are_found_even_if_every_hash_is_right(
     verify, image, label, cause
 ):
     described = prepared.read_description(verify.out)
@@ -591,23 +582,21 @@ def test_counts_that_differ_are_found(verify):
     described = prepared.read_description(verify.out)
     described.counts = [19, 21]
     prepared.write_description(verify.out, described)
-    assert verify() == (
-        1,
-        f"error: DIR='{verify.out}': the images of each class are not as many as "
-        "description.json says; prepare them again into another directory.\n",
-    )
+    code, text = verify()
+    assert code == 1
+    parts = ("each class", "description.json", "another directory")
+    assert_says(text, f"error: DIR='{verify.out}'", *parts)
 
 
-def test_what_is_not_finished_is_said_not_to_be(verify):
+def test_an_incomplete_directory_is_reported(verify):
     described = prepared.read_description(verify.out)
     described.complete = False
     del described.shards[4:]
     prepared.write_description(verify.out, described)
-    assert verify() == (
-        1,
-        f"error: DIR='{verify.out}' is not finished: 4 of 6 files are there, all of "
-        f"them whole; the command that began it goes on: {verify.command}\n",
-    )
+    code, text = verify()
+    assert code == 1
+    parts = ("incomplete: 4 of 6 files", "resume", f"{verify.command}\n")
+    assert_says(text, f"error: DIR='{verify.out}'", *parts)
 
 
 def test_the_module_can_be_run(folder, tmp_path):

@@ -1,4 +1,4 @@
-"""What a start remembers for the next one, and when it must not be believed."""
+"""The cached results of the image check, and when they are not valid."""
 
 import concurrent.futures
 import errno
@@ -9,7 +9,7 @@ import pathlib
 import re
 
 import pytest
-from image_files import DAMAGE, DOT, FORMS, pack, put
+from image_files import DAMAGE, DOT, FORMS, assert_says, pack, put
 
 from sagan_jax.data import archive, readable, transforms
 from sagan_jax.data.folder import FolderSource
@@ -17,8 +17,8 @@ from sagan_jax.errors import UserError
 
 
 @pytest.fixture
-def tried(monkeypatch):
-    """The names of the images that a start has tried."""
+def checked(monkeypatch):
+    """The names of the images that a start has read."""
     names = []
     for kind in (archive.Directory, archive.Zip):
         read = kind.read
@@ -28,61 +28,61 @@ def tried(monkeypatch):
     return names
 
 
-def start(path, tried, **options):
-    tried.clear()
+def start(path, checked, **options):
+    checked.clear()
     source = FolderSource(str(path), resolution=8, **options)
-    return source, sorted(tried)
+    return source, sorted(checked)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_second_start_reads_no_image(damaged, tried, form):
+def test_a_second_start_reads_no_image(damaged, checked, form):
     path, options = pack(damaged, form), {"max_unreadable": len(DAMAGE)}
-    first, read = start(path, tried, **options)
+    first, read = start(path, checked, **options)
     assert len(read) == 14
-    second, read = start(path, tried, **options)
+    second, read = start(path, checked, **options)
     assert read == []
     assert len(second) == len(first) == 6
-    assert second.news() == first.news()
+    assert second.messages() == first.messages()
 
 
-def test_a_file_that_is_new_changed_or_touched_is_tried_again(folder, tried):
-    start(folder, tried)
+def test_a_file_that_is_new_changed_or_touched_is_checked_again(folder, checked):
+    start(folder, checked)
     put(folder / "cat" / "2.png", DOT)
-    assert start(folder, tried)[1] == ["cat/2.png"]
+    assert start(folder, checked)[1] == ["cat/2.png"]
     put(folder / "cat" / "0.png", b"hello")
     with pytest.raises(UserError, match=re.escape("cat/0.png' cannot be read")):
-        start(folder, tried)
-    assert tried == ["cat/0.png"]
+        start(folder, checked)
+    assert checked == ["cat/0.png"]
     put(folder / "cat" / "0.png", DOT)
-    assert start(folder, tried)[1] == ["cat/0.png"]
+    assert start(folder, checked)[1] == ["cat/0.png"]
     os.utime(folder / "dog" / "0.png", ns=(1, 1))
-    assert start(folder, tried)[1] == ["dog/0.png"]
-    assert start(folder, tried)[1] == []
+    assert start(folder, checked)[1] == ["dog/0.png"]
+    assert start(folder, checked)[1] == []
 
 
-def test_a_file_that_is_gone_is_forgotten(folder, tried):
-    start(folder, tried)
+def test_a_deleted_file_is_removed_from_the_cache(folder, checked):
+    start(folder, checked)
     content = (folder / "cat" / "0.png").read_bytes()
     os.utime(folder / "cat" / "0.png", ns=(1, 1))
-    start(folder, tried)
+    start(folder, checked)
     (folder / "cat" / "0.png").unlink()
-    source, read = start(folder, tried)
+    source, read = start(folder, checked)
     assert (len(source), read) == (5, [])
     put(folder / "cat" / "0.png", content)
     os.utime(folder / "cat" / "0.png", ns=(1, 1))
-    assert start(folder, tried)[1] == ["cat/0.png"]
+    assert start(folder, checked)[1] == ["cat/0.png"]
 
 
-def test_a_zip_that_was_made_again_is_tried_where_it_differs(folder, tried):
-    start(pack(folder, "zip"), tried)
+def test_only_the_changed_members_of_a_new_zip_are_checked(folder, checked):
+    start(pack(folder, "zip"), checked)
     put(folder / "cat" / "0.png", DOT)
-    assert start(pack(folder, "zip"), tried)[1] == ["cat/0.png"]
+    assert start(pack(folder, "zip"), checked)[1] == ["cat/0.png"]
 
 
-def test_another_pillow_tries_everything_again(folder, tried, monkeypatch):
-    start(folder, tried)
+def test_another_pillow_checks_everything_again(folder, checked, monkeypatch):
+    start(folder, checked)
     monkeypatch.setattr(readable, "_MADE_BY", "1, Pillow 99")
-    assert len(start(folder, tried)[1]) == 6
+    assert len(start(folder, checked)[1]) == 6
 
 
 def spoilt(kind, whole):
@@ -96,8 +96,8 @@ def spoilt(kind, whole):
 @pytest.mark.parametrize(
     "kind", ["empty", "half", "bytes", "list", "short", "text", "number", "deep"]
 )
-def test_a_damaged_memory_is_ignored_and_mended(folder, tried, kind):
-    start(folder, tried)
+def test_a_damaged_cache_is_ignored_and_replaced(folder, checked, kind):
+    start(folder, checked)
     place = readable.cache_file(str(folder))
     whole = place.read_bytes()
     broken = {
@@ -108,37 +108,39 @@ def test_a_damaged_memory_is_ignored_and_mended(folder, tried, kind):
         "deep": b"[" * 100_000,
     }
     place.write_bytes(broken[kind] if kind in broken else spoilt(kind, whole))
-    source, read = start(folder, tried)
+    source, read = start(folder, checked)
     assert (len(source), len(read)) == (6, 6)
-    assert start(folder, tried)[1] == []
+    assert start(folder, checked)[1] == []
 
 
-def test_a_place_that_cannot_be_written_is_said_and_does_no_harm(
-    folder, tried, tmp_path, monkeypatch
+def test_a_cache_that_cannot_be_written_is_reported_and_does_no_harm(
+    folder, checked, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", put(tmp_path / "file", b"mine"))
     for _ in range(2):
-        source, read = start(folder, tried)
+        source, read = start(folder, checked)
         assert (len(source), len(read)) == (6, 6)
-        assert source.news()[-1] == (
-            "warning: that every image was tried cannot be remembered "
-            f"('{tmp_path}/file/sagan_jax/folders': Not a directory); the next start "
-            "tries them again."
+        assert_says(
+            source.messages()[-1],
+            "warning: ",
+            "cached",
+            f"('{tmp_path}/file/sagan_jax/folders': Not a directory)",
+            "next start",
         )
 
 
-def test_without_a_home_nothing_is_remembered(folder, tried, monkeypatch):
+def test_without_a_home_nothing_is_cached(folder, checked, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
-    source, _ = start(folder, tried)
-    assert "(there is no home directory)" in source.news()[-1]
+    source, _ = start(folder, checked)
+    assert "(there is no home directory)" in source.messages()[-1]
 
 
-def test_the_memory_lies_in_the_users_cache_and_not_in_the_data(
-    folder, tried, cache_home, monkeypatch
+def test_the_cache_is_in_the_users_directory_and_not_in_the_data(
+    folder, checked, cache_home, monkeypatch
 ):
     before = sorted(folder.rglob("*"))
-    start(folder, tried)
+    start(folder, checked)
     assert sorted(folder.rglob("*")) == before
     place = readable.cache_file(str(folder))
     assert place.parent == cache_home / "sagan_jax" / "folders"
@@ -149,17 +151,17 @@ def test_the_memory_lies_in_the_users_cache_and_not_in_the_data(
         assert readable.cache_file(str(folder)).parent == home
 
 
-def test_a_folder_by_another_name_is_remembered(folder, tried, tmp_path):
-    start(folder, tried)
+def test_a_folder_is_recognised_by_another_name(folder, checked, tmp_path):
+    start(folder, checked)
     (tmp_path / "link").symlink_to(folder)
-    assert start(tmp_path / "link", tried)[1] == []
+    assert start(tmp_path / "link", checked)[1] == []
 
 
-def test_names_in_any_encoding_are_remembered(tmp_path, tried):
+def test_names_in_any_encoding_are_cached(tmp_path, checked):
     put(tmp_path / "only" / os.fsdecode(b"caf\xe9.png"), DOT)
     put(tmp_path / "only" / "café.png", DOT)
-    assert len(start(tmp_path, tried)[1]) == 2
-    assert start(tmp_path, tried)[1] == []
+    assert len(start(tmp_path, checked)[1]) == 2
+    assert start(tmp_path, checked)[1] == []
 
 
 def test_many_may_start_at_once(folder):
@@ -173,7 +175,7 @@ def test_many_may_start_at_once(folder):
     assert len(json.loads(place.read_bytes())["images"]) == 6
 
 
-def test_an_interrupted_start_is_gone_on_with(folder, tried, monkeypatch):
+def test_an_interrupted_check_is_resumed(folder, checked, monkeypatch):
     check, seen = transforms.check, itertools.count()
 
     def interrupted(file):
@@ -184,12 +186,12 @@ def test_an_interrupted_start_is_gone_on_with(folder, tried, monkeypatch):
     monkeypatch.setattr(readable.os, "cpu_count", lambda: 1)
     monkeypatch.setattr(transforms, "check", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        start(folder, tried)
+        start(folder, checked)
     monkeypatch.setattr(transforms, "check", check)
-    assert start(folder, tried)[1] == ["owl/0.png", "owl/1.png"]
+    assert start(folder, checked)[1] == ["owl/0.png", "owl/1.png"]
 
 
-def test_a_fault_of_the_system_is_not_remembered(folder, tried, monkeypatch):
+def test_an_error_of_the_system_is_not_cached(folder, checked, monkeypatch):
     read = archive.Directory.read
 
     def failing(self, name):
@@ -198,18 +200,18 @@ def test_a_fault_of_the_system_is_not_remembered(folder, tried, monkeypatch):
         return read(self, name)
 
     monkeypatch.setattr(archive.Directory, "read", failing)
-    source, _ = start(folder, tried, max_unreadable=1)
+    source, _ = start(folder, checked, max_unreadable=1)
     assert len(source) == 5
-    assert "(Input/output error) and is left out." in source.news()[0]
+    assert_says(source.messages()[0], "(Input/output error)", "left out")
     monkeypatch.setattr(archive.Directory, "read", read)
-    source, read_again = start(folder, tried)
+    source, read_again = start(folder, checked)
     assert (len(source), read_again) == (6, ["dog/1.png"])
 
 
-def test_ten_thousand_images_are_read_from_their_zip(shared, tried):
+def test_ten_thousand_images_are_read_from_their_zip(shared, checked):
     path = str(shared / "data" / "tiny-imagenet-20class.zip")
-    source, read = start(path, tried)
+    source, read = start(path, checked)
     assert len(read) == 10_000
-    assert source.news()[0].endswith("10000 images of 20 classes, 500 of each.")
+    assert source.messages()[0].endswith("10000 images of 20 classes, 500 per class.")
     assert source[9_999]["label"] == 19
-    assert start(path, tried)[1] == []
+    assert start(path, checked)[1] == []

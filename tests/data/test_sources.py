@@ -1,8 +1,8 @@
-"""What sources hold and in which order, and the sentence for each that cannot work."""
+"""The table of sources, synthetic records, and the checks against a config."""
 
 import numpy as np
 import pytest
-from image_files import configure, sentence
+from image_files import assert_says, configure, sentence
 
 from sagan_jax import config as config_lib
 from sagan_jax.data import far_pairs, sources, synthetic
@@ -10,8 +10,42 @@ from sagan_jax.data import source as source_lib
 from sagan_jax.errors import UserError
 
 
-def test_every_source_that_config_allows_is_in_the_table():
+def test_the_table_and_the_config_have_the_same_sources():
     assert set(sources.SOURCES) == set(config_lib.CHOICES["data.source"])
+
+
+class Two(source_lib.Source):
+    """A source of two records that sets only what is required."""
+
+    def __len__(self):
+        return 2
+
+    def read(self, index, place=0.5):
+        return {"image": np.full((1, 1, 3), place, float), "label": np.int32(index)}
+
+
+def test_a_source_has_defaults():
+    source = Two()
+    assert (source.num_classes, source.class_names, source.can_crop) == (0, (), False)
+    assert (source.labels, source.identity, source.digest()) == (None, "", "")
+    assert (source.replaced, source.messages()) == (0, [])
+
+
+def test_an_index_reads_the_central_square():
+    record = Two()[1]
+    assert (record["image"][0, 0, 0], record["label"]) == (0.5, 1)
+
+
+def test_a_source_must_define_how_to_read():
+    with pytest.raises(TypeError, match="abstract"):
+        source_lib.Source()
+
+
+def test_the_digest_follows_the_identity():
+    ours, same, other = Two(), Two(), Two()
+    ours.identity, same.identity, other.identity = "a\udce9", "a\udce9", "b"
+    assert len(ours.digest()) == 64
+    assert ours.digest() == same.digest() != other.digest()
 
 
 @pytest.mark.parametrize("num_classes", [4, 6])
@@ -50,9 +84,12 @@ def test_synthetic_images_cannot_be_written_to_by_accident():
 
 
 def test_another_number_of_classes_names_both_numbers_and_the_flag(folder):
-    assert sentence(configure(folder, num_classes=10)) == (
-        f"model.num_classes=10, but data.path='{folder}' holds 3 classes (cat, dog, "
-        "owl); set --config.model.num_classes=3."
+    assert_says(
+        sentence(configure(folder, num_classes=10)),
+        "model.num_classes=10",
+        f"data.path='{folder}'",
+        "3 classes (cat, dog, owl)",
+        "--config.model.num_classes=3",
     )
 
 
@@ -60,10 +97,12 @@ def test_another_number_of_classes_names_both_numbers_and_the_flag(folder):
 def test_a_label_out_of_range_is_named(label):
     with pytest.raises(UserError) as caught:
         source_lib.check_labels(np.array([0, 2, label]), 3)
-    assert str(caught.value) == (
-        f"label={label} does not fit model.num_classes=3, whose labels are 0 to 2; "
-        "mend the labels of the data, or set --config.model.num_classes to their "
-        "number."
+    assert_says(
+        str(caught.value),
+        f"label={label}",
+        "model.num_classes=3",
+        "0 to 2",
+        "--config.model.num_classes",
     )
 
 

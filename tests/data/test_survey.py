@@ -1,12 +1,12 @@
-"""A first look at images: classes, sizes, and what is said where there are none."""
+"""The survey of a folder: classes, sizes, and errors without images."""
 
 from pathlib import Path
 
 import pytest
-from image_files import DOT, FORMS, encoded, pack, put, turned
+from image_files import DOT, FORMS, assert_says, encoded, pack, put, turned
 from PIL import Image
 
-from sagan_jax.data.survey import MOST_LOOKED_AT, Survey, survey
+from sagan_jax.data.survey import SAMPLE_SIZE, Survey, survey
 from sagan_jax.errors import UserError
 
 
@@ -20,7 +20,7 @@ def test_subfolders_are_classes(form: str, tmp_path: Path) -> None:
     put(tmp_path / "all" / "cat" / "b.png", DOT)
     put(tmp_path / "all" / "cat" / "holiday" / "c.png", DOT)
     found = survey(pack(tmp_path / "all", form))
-    assert found == Survey(3, ("cat", "dog"), "", side=8, looked_at=3)
+    assert found == Survey(3, ("cat", "dog"), "", side=8, sampled=3)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -36,17 +36,17 @@ def test_a_flat_folder_has_no_classes(form: str, place: str, tmp_path: Path) -> 
     put(tmp_path / "all" / f"{place}a.png", DOT)
     put(tmp_path / "all" / f"{place}b.png", DOT)
     found = survey(pack(tmp_path / "all", form))
-    assert found == Survey(2, (), "", side=8, looked_at=2)
+    assert found == Survey(2, (), "", side=8, sampled=2)
 
 
-def test_an_image_beside_subfolders_means_no_classes(tmp_path: Path) -> None:
+def test_an_image_next_to_subfolders_means_no_classes(tmp_path: Path) -> None:
     for name in ("cat/a.png", "dog/b.png", "stray.png"):
         put(tmp_path / name, DOT)
     found = survey(str(tmp_path))
     assert (found.class_names, found.loose) == ((), "stray.png")
 
 
-def test_other_files_beside_subfolders_do_not_matter(tmp_path: Path) -> None:
+def test_other_files_next_to_subfolders_do_not_matter(tmp_path: Path) -> None:
     for name in ("cat/a.png", "dog/b.png"):
         put(tmp_path / name, DOT)
     put(tmp_path / "SOURCES.tsv", b"none")
@@ -64,19 +64,19 @@ def test_a_turned_image_has_the_same_shorter_side(tmp_path: Path) -> None:
     assert survey(str(tmp_path)).side == 24
 
 
-def test_of_many_images_a_sample_is_looked_at(tmp_path: Path) -> None:
-    # The sample is spread over the names, or the first third would be all it sees.
-    for number in range(3 * MOST_LOOKED_AT):
-        size = 8 if number < MOST_LOOKED_AT else 12
+def test_a_sample_of_many_images_is_read(tmp_path: Path) -> None:
+    # The sample is spread over all names; otherwise it would be the first third.
+    for number in range(3 * SAMPLE_SIZE):
+        size = 8 if number < SAMPLE_SIZE else 12
         put(tmp_path / f"{number:04}.png", _image(size, size))
     found = survey(str(tmp_path))
-    assert (found.images, found.looked_at, found.side) == (192, 64, 12)
+    assert (found.images, found.sampled, found.side) == (192, 64, 12)
 
 
 def test_unreadable_images_are_not_counted_in_the_sample(tmp_path: Path) -> None:
     put(tmp_path / "a.png", b"hello")
     put(tmp_path / "b.png", DOT)
-    assert survey(str(tmp_path)) == Survey(2, (), "", side=8, looked_at=1)
+    assert survey(str(tmp_path)) == Survey(2, (), "", side=8, sampled=1)
 
 
 def _sentence(path: Path) -> str:
@@ -85,27 +85,31 @@ def _sentence(path: Path) -> str:
     return str(caught.value)
 
 
-def test_images_that_can_all_not_be_read_are_refused(tmp_path: Path) -> None:
+def test_images_are_refused_if_none_can_be_read(tmp_path: Path) -> None:
     put(tmp_path / "a.png", b"hello")
     put(tmp_path / "b.png", b"")
-    assert _sentence(tmp_path) == (
-        f"data.path={str(tmp_path)!r}: none of 2 images looked at can be read, such as "
-        "'a.png' (its format is not known); replace them."
+    assert_says(
+        _sentence(tmp_path),
+        f"{str(tmp_path)!r}: none of 2",
+        "'a.png' (its format is not known)",
+        "replace",
     )
 
 
 def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    assert _sentence(tmp_path / "none").endswith(
-        "does not exist; set --config.data.path=DIR to a directory of images."
+    assert_says(
+        _sentence(tmp_path / "none"), f"'{tmp_path}/none' does not exist", "directory"
     )
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     put(tmp_path / "notes.txt", b"none")
-    assert " holds no images (.bmp, " in _sentence(tmp_path)
+    assert_says(
+        _sentence(tmp_path), f"{str(tmp_path)!r}", "no images (.bmp, ", "choose"
+    )
 
 
 def test_prepared_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / "description.json").write_text("{}")
-    with pytest.raises(UserError, match="holds prepared images, and this looks at the"):
+    with pytest.raises(UserError, match=r"prepared images.*data\.source=array_record"):
         survey(str(tmp_path))

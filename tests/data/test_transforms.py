@@ -1,4 +1,4 @@
-"""Each transform against arithmetic on arrays, files written by Pillow."""
+"""Each transform against arithmetic on arrays, with files written by Pillow."""
 
 import io
 import zipfile
@@ -40,7 +40,7 @@ def test_decode_reads_a_path(rng, tmp_path):
     np.testing.assert_array_equal(transforms.decode(str(file)), pixels)
 
 
-# EXIF: the stored rows begin at the bottom (3), the right (6), the left going up (8).
+# EXIF: the first stored row is the image's bottom (3), right (6) or left (8).
 @pytest.mark.parametrize(("orientation", "quarter_turns"), [(3, 2), (6, -1), (8, 1)])
 def test_decode_turns_the_image_upright(rng, orientation, quarter_turns):
     stored = noise(rng, 4, 6, 3)
@@ -125,16 +125,16 @@ def test_resize_keeps_the_mean_colour(rng, channels):
     np.testing.assert_allclose(small.mean((0, 1)), image.mean((0, 1)), atol=2)
 
 
-def test_resize_averages_what_it_cannot_show():
+def test_resize_averages_details_that_are_too_small():
     checkers = (np.indices((128, 128)).sum(0) % 2 * 255).astype(np.uint8)[..., None]
-    # 4 x 4 and wider windows hold as much black as white; without antialiasing every
-    # pixel would be one or the other.
+    # 4 x 4 and larger windows contain as much black as white; without antialiasing
+    # every pixel would be one or the other.
     np.testing.assert_allclose(transforms.resize(checkers, 32), 127.5, atol=4)
 
 
 def test_resize_enlarges_too():
     image = np.array([[[0], [200]], [[0], [200]]], np.uint8)
-    # Bilinear between the two pixel centres, which lie at 1/4 and 3/4 of the width.
+    # Bilinear between the two pixel centres, at 1/4 and 3/4 of the width.
     assert transforms.resize(image, 4)[0, :, 0].tolist() == [0, 50, 150, 200]
 
 
@@ -180,7 +180,7 @@ def test_to_channels_leaves_opaque_colours_alone(rng):
 
 @pytest.mark.parametrize("have", [1, 2, 3, 4])
 @pytest.mark.parametrize("want", [1, 2, 3, 4])
-def test_fit_returns_the_shape_asked_for(rng, have, want):
+def test_fit_returns_the_requested_shape(rng, have, want):
     image = transforms.fit(noise(rng, 11, 20, have), 8, want)
     assert image.shape == (8, 8, want)
     assert image.dtype == np.uint8
@@ -238,7 +238,7 @@ def test_a_shorter_side_that_fits_passes_bit_for_bit():
     np.testing.assert_array_equal(transforms.fit_shorter(image, 16, 3), image)
 
 
-def test_the_middle_of_a_very_long_image_is_what_is_kept():
+def test_the_middle_of_a_very_long_image_is_kept():
     image = np.zeros((4, 100, 3), np.uint8)
     image[:, 42:58] = 200
     kept = transforms.fit_shorter(image, 4, 3)

@@ -1,6 +1,5 @@
-"""The evaluated generator of a run: which weights, which statistics, which pictures."""
+"""The evaluated generator of a run: its weights, its statistics and its sheets."""
 
-import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_gan
+import tiny_runs
 
 from sagan_jax.config import Config
 from sagan_jax.errors import UserError
@@ -17,7 +17,7 @@ from sagan_jax.evaluation import generator as generator_lib
 from sagan_jax.metrics import agreement
 from sagan_jax.pictures import grid, sheets
 from sagan_jax.training import state as state_lib
-from sagan_jax.workdir import checkpoint, run_config
+from sagan_jax.workdir.run import Run
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,15 +37,12 @@ def state(run: tiny_gan.Run) -> Any:
 
 
 @pytest.fixture(scope="module")
-def workdir(
+def saved(
     run: tiny_gan.Run, state: Any, tmp_path_factory: pytest.TempPathFactory
-) -> pathlib.Path:
-    """Returns a run with one checkpoint, of step 0."""
+) -> Run:
+    """Returns a run with one checkpoint, at step 0."""
     path = tmp_path_factory.mktemp("evaluation") / "run"
-    run_config.prepare(path, run.config)
-    with checkpoint.open_manager(path, run.config) as manager:
-        manager.save(state)
-    return path
+    return tiny_runs.save(path, run.config, state)
 
 
 def _config(**fields: Any) -> Config:
@@ -58,7 +55,7 @@ def _config(**fields: Any) -> Config:
 # Weights and statistics.
 
 
-def test_the_average_is_evaluated(run: tiny_gan.Run, state: Any) -> None:
+def test_the_moving_average_is_evaluated(run: tiny_gan.Run, state: Any) -> None:
     ema = jax.tree.map(lambda x: 1.5 * x, state.ema)
     live = state.generator.variables
     found = generator_lib.evaluated_variables(run.config, run.generator, live, ema)
@@ -67,7 +64,7 @@ def test_the_average_is_evaluated(run: tiny_gan.Run, state: Any) -> None:
     tiny_gan.assert_same_bits(found["params"], ema)
 
 
-def test_the_live_generator_is_evaluated_on_request(
+def test_the_live_generator_is_evaluated_if_ema_is_false(
     run: tiny_gan.Run, state: Any
 ) -> None:
     live = state.generator.variables
@@ -77,7 +74,7 @@ def test_the_live_generator_is_evaluated_on_request(
     tiny_gan.assert_same_bits(found, live)
 
 
-def test_standing_statistics_are_taken_for_the_evaluated_parameters(
+def test_standing_statistics_are_computed_for_the_evaluated_parameters(
     run: tiny_gan.Run, state: Any
 ) -> None:
     live = state.generator.variables
@@ -98,10 +95,10 @@ def test_standing_statistics_are_taken_for_the_evaluated_parameters(
 # From disk.
 
 
-def test_a_checkpoint_gives_what_the_running_state_gives(
-    run: tiny_gan.Run, state: Any, workdir: pathlib.Path
+def test_a_checkpoint_gives_the_variables_of_the_state_in_memory(
+    run: tiny_gan.Run, state: Any, saved: Run
 ) -> None:
-    generator, variables, config, step = generator_lib.load(workdir, None)
+    generator, variables, config, step = generator_lib.load(saved, None)
     expected = generator_lib.evaluated_variables(
         run.config, run.generator, state.generator.variables, state.ema
     )
@@ -109,9 +106,9 @@ def test_a_checkpoint_gives_what_the_running_state_gives(
     tiny_gan.assert_same_bits(variables, expected)
 
 
-def test_a_step_without_checkpoint_is_refused(workdir: pathlib.Path) -> None:
-    with pytest.raises(UserError, match="step=5 has no checkpoint"):
-        generator_lib.load(workdir, 5)
+def test_a_step_without_checkpoint_is_refused(saved: Run) -> None:
+    with pytest.raises(UserError, match=r"step=5 .*checkpoint"):
+        generator_lib.load(saved, 5)
 
 
 # Sheets.
@@ -127,7 +124,7 @@ def test_a_step_without_checkpoint_is_refused(workdir: pathlib.Path) -> None:
         (0, 2, [0, 0]),
     ],
 )
-def test_a_sheet_has_classes_spread_over_all(
+def test_a_sheet_shows_evenly_spaced_classes(
     num_classes: int, rows: int, expected: list[int]
 ) -> None:
     config = _config(rows=rows, columns=2)
@@ -136,7 +133,7 @@ def test_a_sheet_has_classes_spread_over_all(
     np.testing.assert_array_equal(labels, np.repeat(expected, 2))
 
 
-def test_a_sheet_can_be_of_given_classes() -> None:
+def test_a_sheet_can_show_chosen_classes() -> None:
     labels = sheets.sheet_labels(_config(), (3, 1, 3))
     np.testing.assert_array_equal(labels, [3, 3, 1, 1, 3, 3])
 
@@ -151,40 +148,27 @@ def test_a_sheet_shows_the_images_of_its_labels(run: tiny_gan.Run, state: Any) -
     np.testing.assert_array_equal(picture, expected)
 
 
-def test_a_class_that_is_not_there_is_refused(run: tiny_gan.Run, state: Any) -> None:
-    with pytest.raises(UserError, match="labels=4 is out of range"):
+def test_a_class_out_of_range_is_refused(run: tiny_gan.Run, state: Any) -> None:
+    with pytest.raises(UserError, match=r"labels=4 .*0 to 3"):
         sheets.sheet(run.config, run.generator, state.generator.variables, (0, 4))
 
 
-def test_a_run_is_loaded_as_it_would_be_evaluated(
-    run: tiny_gan.Run, state: Any, workdir: pathlib.Path
-) -> None:
-    generator, variables, config, step = generator_lib.load(workdir, None)
-    expected = generator_lib.evaluated_variables(
-        run.config, run.generator, state.generator.variables, state.ema
-    )
-    assert (generator, config, step) == (run.generator, run.config, 0)
-    tiny_gan.assert_same_bits(variables, expected)
-
-
-def test_changed_fields_of_evaluation_take_the_place_of_the_runs(
-    state: Any, workdir: pathlib.Path
-) -> None:
-    _, variables, config, _ = generator_lib.load(workdir, 0, {"ema": False, "seed": 3})
+def test_fields_of_evaluation_can_be_overridden(state: Any, saved: Run) -> None:
+    _, variables, config, _ = generator_lib.load(saved, 0, {"ema": False, "seed": 3})
     assert config.evaluation == _config(ema=False, seed=3).evaluation
     tiny_gan.assert_same_bits(variables, state.generator.variables)
 
 
-def test_a_changed_field_out_of_range_is_refused(workdir: pathlib.Path) -> None:
-    with pytest.raises(UserError, match=r"evaluation\.truncation=-1 is out of range"):
-        generator_lib.load(workdir, 0, {"truncation": -1})
+def test_an_override_out_of_range_is_refused(saved: Run) -> None:
+    with pytest.raises(UserError, match=r"evaluation\.truncation=-1 .*from 0"):
+        generator_lib.load(saved, 0, {"truncation": -1})
 
 
 # Scores.
 
 
 @pytest.mark.parametrize("variant", ["d_first", "unconditional"])
-def test_scores_are_those_of_balanced_samples(variant: str) -> None:
+def test_far_pairs_are_scored_on_balanced_samples(variant: str) -> None:
     config, generator, *_ = run = tiny_gan.build(
         variant, evaluation__num_samples=12, data__difficulty="easy"
     )

@@ -1,4 +1,4 @@
-"""Which evaluation under way was the best one; whole runs are in test_results.py."""
+"""The best evaluation of a run; test_results.py covers whole runs."""
 
 import json
 from pathlib import Path
@@ -6,18 +6,21 @@ from typing import Any
 
 import pytest
 
+from sagan_jax.config import Config
 from sagan_jax.evaluation import progress
+from sagan_jax.workdir.run import Run
 
 
-def _write(workdir: Path, lines: list[dict[str, Any]]) -> Path:
+def _write(workdir: Path, lines: list[dict[str, Any]]) -> Run:
     facts = {"num_samples": 8, "seed": 3, "reference": "r"}
     text = "".join(json.dumps(facts | line) + "\n" for line in lines)
-    (workdir / progress.FILE).write_text(text)
-    return workdir
+    run = Run(workdir, Config())
+    run.evaluations.write_text(text)
+    return run
 
 
 @pytest.mark.parametrize("name", ["FID", "FD-768", "score"])
-def test_the_least_distance_is_the_best(name: str, tmp_path: Path) -> None:
+def test_the_smallest_distance_is_the_best(name: str, tmp_path: Path) -> None:
     lines = [{"step": step, name: value} for step, value in ((2, 5), (4, 3), (6, 4))]
     assert progress.best(_write(tmp_path, lines)) == {
         "step": 4,
@@ -28,7 +31,7 @@ def test_the_least_distance_is_the_best(name: str, tmp_path: Path) -> None:
     }
 
 
-def test_a_distance_counts_more_than_agreement(tmp_path: Path) -> None:
+def test_a_distance_takes_precedence_over_agreement(tmp_path: Path) -> None:
     lines = [
         {"step": 2, "score": 0.1, "FD-192": 9.0},
         {"step": 4, "score": 0.9, "FD-192": 1.0},
@@ -38,17 +41,23 @@ def test_a_distance_counts_more_than_agreement(tmp_path: Path) -> None:
     assert found["step"] == 4
 
 
-def test_numbers_that_were_not_finite_are_not_the_best(tmp_path: Path) -> None:
+def test_a_score_that_is_not_finite_is_never_the_best(tmp_path: Path) -> None:
     lines = [{"step": 2, "FID": None}, {"step": 4, "FID": 7.0}]
     found = progress.best(_write(tmp_path, lines))
     assert found is not None
     assert found["step"] == 4
 
 
-def test_deviations_and_other_kinds_do_not_choose(tmp_path: Path) -> None:
+def test_other_metrics_do_not_select_a_checkpoint(tmp_path: Path) -> None:
     lines = [{"step": 2, "FID_infinity": 1.0, "KID": 0.1, "IS": 3.0}]
     assert progress.best(_write(tmp_path, lines)) is None
 
 
 def test_without_evaluations_there_is_no_best(tmp_path: Path) -> None:
-    assert progress.best(tmp_path) is None
+    assert progress.best(Run(tmp_path, Config())) is None
+
+
+def test_a_step_is_observed_once_it_has_a_line(tmp_path: Path) -> None:
+    run = _write(tmp_path, [{"step": 2, "FID": 1.0}])
+    assert progress.is_observed(run, 2)
+    assert not progress.is_observed(run, 4)

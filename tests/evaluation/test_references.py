@@ -1,4 +1,4 @@
-"""Features that are remembered: measured once, and again when anything is different."""
+"""The cache of reference features: measured once, and again if anything differs."""
 
 import dataclasses
 import os
@@ -22,7 +22,7 @@ def cache(tmp_path, monkeypatch):
 
 
 class Measure:
-    """Counts how often it is called."""
+    """Counts its calls."""
 
     def __init__(self):
         self.calls = 0
@@ -38,7 +38,7 @@ def remembered(measure, images="i", provenance=MADE):
     np.testing.assert_array_equal(labels, LABELS)
 
 
-def test_a_set_is_measured_once():
+def test_features_are_computed_once():
     measure = Measure()
     remembered(measure)
     remembered(measure)
@@ -46,21 +46,21 @@ def test_a_set_is_measured_once():
 
 
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Provenance)])
-def test_it_is_measured_again_by_another(field):
+def test_another_provenance_computes_them_again(field):
     measure = Measure()
     remembered(measure)
     remembered(measure, provenance=dataclasses.replace(MADE, **{field: "other"}))
     assert measure.calls == 2
 
 
-def test_other_images_are_measured_too():
+def test_other_images_have_their_own_entry():
     measure = Measure()
     remembered(measure)
     remembered(measure, images="j")
     assert measure.calls == 2
 
 
-def test_images_that_are_not_known_are_never_remembered(cache):
+def test_images_without_a_digest_are_not_cached(cache):
     measure = Measure()
     for _ in range(2):
         remembered(measure, images="")
@@ -70,7 +70,7 @@ def test_images_that_are_not_known_are_never_remembered(cache):
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy", ".labels.npy"])
 @pytest.mark.parametrize("damage", ["gone", "cut"])
-def test_what_is_not_whole_is_measured_again(suffix, damage, cache):
+def test_an_incomplete_entry_is_computed_again(suffix, damage, cache):
     measure = Measure()
     remembered(measure)
     (path,) = (p for p in cache.rglob("*") if p.name.partition(".")[2] == suffix[1:])
@@ -82,14 +82,24 @@ def test_what_is_not_whole_is_measured_again(suffix, damage, cache):
     assert measure.calls == 2
 
 
-def test_the_statistics_beside_are_those_of_the_features():
+def test_pytorch_fid_can_read_the_statistics(cache):
     remembered(Measure())
-    found = statistics_files.load(references.statistics_file("i", MADE))
+    (path,) = cache.rglob("*.npz")
+    found = statistics_files.load(path)
     assert (found.n, found.provenance) == (20, MADE)
     np.testing.assert_allclose(found.cov, np.cov(ROWS.T, dtype=float), rtol=1e-12)
 
 
-def test_a_place_that_cannot_be_written_only_costs_time(cache, monkeypatch):
+def test_without_a_home_directory_nothing_is_cached(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", "")
+    measure = Measure()
+    for _ in range(2):
+        remembered(measure)
+    assert measure.calls == 2
+
+
+def test_a_cache_that_is_not_writable_is_ignored(cache, monkeypatch):
     (cache / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache / "file"))
     measure = Measure()

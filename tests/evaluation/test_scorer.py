@@ -1,4 +1,4 @@
-"""Scores of the tiny generator through the first layers of the network."""
+"""Scores of the tiny generator, with the first layers of the Inception network."""
 
 import os
 import pathlib
@@ -20,6 +20,7 @@ from sagan_jax.evaluation import scorer as scorer_lib
 from sagan_jax.extractors import features, inception_weights
 from sagan_jax.extractors.inception_weights import Weights
 from sagan_jax.metrics import fid, prdc
+from sagan_jax.metrics.scores import USUAL
 
 METRICS = "agreement,fid,density_coverage,intra_fid"
 COUNT = 16
@@ -71,7 +72,7 @@ def scores(
 def sets(
     run: tiny_gan.Run, weight_file: pathlib.Path, variables: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns features of the real and of the generated images, taken one by one."""
+    """Returns features of the real and of the generated images, on one device."""
     extract = features.Extractor(
         inception_weights.read(weight_file), ("192",), devices=jax.devices()[:1]
     )
@@ -85,7 +86,7 @@ def sets(
     return extract(real)["192"], extract(fake)["192"]
 
 
-def test_scores_are_those_of_the_features_of_both_sets(
+def test_scores_equal_those_of_the_features_of_both_sets(
     scores: dict[str, Any], sets: tuple[np.ndarray, np.ndarray]
 ) -> None:
     expected = fid.frechet_distance(*sets)
@@ -95,7 +96,7 @@ def test_scores_are_those_of_the_features_of_both_sets(
     assert set(scores["intra-FD-192_classes"]) == {"0", "1", "2", "3"}
 
 
-def test_truncated_latents_are_scored_where_they_are_asked_for(
+def test_truncated_latents_are_scored_on_request(
     run: tiny_gan.Run,
     scorer: scorer_lib.Scorer,
     variables: dict[str, Any],
@@ -119,7 +120,7 @@ def test_truncated_latents_are_scored_where_they_are_asked_for(
     np.testing.assert_allclose(found["FD-192"], expected, rtol=1e-9)
 
 
-def test_far_pairs_are_scored_beside(
+def test_agreement_is_scored_together_with_other_metrics(
     run: tiny_gan.Run, scores: dict[str, Any], variables: dict[str, Any]
 ) -> None:
     expected = far_pairs.score_far_pairs(
@@ -128,7 +129,7 @@ def test_far_pairs_are_scored_beside(
     assert expected.items() <= scores.items()
 
 
-def test_a_result_says_how_it_was_measured(scorer: scorer_lib.Scorer) -> None:
+def test_facts_record_how_scores_were_measured(scorer: scorer_lib.Scorer) -> None:
     facts = scorer.facts()
     digest = scorer.reference().provenance.weights
     assert len(digest) == 64
@@ -146,13 +147,13 @@ def test_a_result_says_how_it_was_measured(scorer: scorer_lib.Scorer) -> None:
     }
 
 
-def test_real_images_are_measured_once_for_all_runs(
+def test_features_of_real_images_are_computed_once_for_all_runs(
     run: tiny_gan.Run, scorer: scorer_lib.Scorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = scorer.reference()
 
     def again(*args: Any, **options: Any) -> Any:
-        raise AssertionError("measured again")
+        raise AssertionError("computed twice")
 
     monkeypatch.setattr(features, "extract", again)
     found = scorer_lib.Scorer(run.config).reference()
@@ -170,7 +171,7 @@ def test_two_processes_score_like_one(
             [sys.executable, str(program), str(port), str(rank), str(weight_file)],
             env=os.environ
             | {
-                # As many as here: the sums of a CPU depend on its pool of threads.
+                # As many as here: the sums of a CPU depend on its thread pool.
                 "JAX_NUM_CPU_DEVICES": "8",
                 "XDG_CACHE_HOME": str(tmp_path / str(rank)),
                 "PYTHONPATH": os.pathsep.join(sys.path),
@@ -188,19 +189,19 @@ def test_two_processes_score_like_one(
         assert coverage == scores["coverage"]
 
 
-# What is measured, and what cannot be.
+# Choice of metrics, and invalid settings.
 
 
 @pytest.mark.parametrize(
     ("source", "metrics", "expected"),
     [
         ("synthetic", "", ("agreement",)),
-        ("folder", "", scorer_lib.USUAL),
+        ("folder", "", USUAL),
         ("folder", "kid, fid", ("kid", "fid")),
         ("synthetic", "agreement,fid", ("agreement", "fid")),
     ],
 )
-def test_metrics_follow_from_the_data_unless_they_are_named(
+def test_default_metrics_depend_on_the_data(
     source: str, metrics: str, expected: tuple[str, ...]
 ) -> None:
     run = tiny_gan.build(data__source=source, evaluation__metrics=metrics)
@@ -208,19 +209,25 @@ def test_metrics_follow_from_the_data_unless_they_are_named(
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "message"),
     [
-        ({"evaluation__metrics": "fid,fit"}, "metrics: 'fit' is not known"),
+        ({"evaluation__metrics": "fid,fit"}, "metrics.*'fit' .*kid"),
         (
             {"evaluation__metrics": "agreement", "data__source": "folder"},
-            "agreement is a property of the synthetic pairs",
+            "evaluation.metrics='agreement'.*synthetic",
         ),
-        ({"evaluation__tap": "2048"}, "'2048' needs layers that the weights do not"),
-        ({"evaluation__metrics": "is"}, "'logits_unbiased' needs layers"),
+        ({"evaluation__tap": "2048"}, "'2048' .*weights"),
+        ({"evaluation__metrics": "is"}, "'logits_unbiased' .*weights"),
         ({"evaluation__weights": "no.pth"}, r"weights='no\.pth'"),
-        ({"evaluation__reference": "nowhere"}, "'nowhere' does not exist"),
-        ({"evaluation__held_out": "nowhere"}, "'nowhere' does not exist"),
-        ({"model__channels": 1}, "model.channels=1: the network of the metrics takes"),
+        (
+            {"evaluation__reference": "nowhere"},
+            r"^evaluation\.reference='nowhere' .*not exist",
+        ),
+        (
+            {"evaluation__held_out": "nowhere"},
+            r"^evaluation\.held_out='nowhere' .*not exist",
+        ),
+        ({"model__channels": 1}, "model.channels=1.*evaluation.metrics"),
     ],
     ids=[
         "metric",
@@ -233,10 +240,10 @@ def test_metrics_follow_from_the_data_unless_they_are_named(
         "grey",
     ],
 )
-def test_what_is_missing_is_found_before_there_is_a_generator(
-    changes: dict[str, Any], sentence: str, weight_file: pathlib.Path
+def test_invalid_settings_are_found_before_scoring(
+    changes: dict[str, Any], message: str, weight_file: pathlib.Path
 ) -> None:
-    with pytest.raises(UserError, match=sentence):
+    with pytest.raises(UserError, match=message):
         scorer_lib.Scorer(_run(weight_file, **changes).config)
 
 

@@ -1,4 +1,4 @@
-"""Features beside the networks of torch-fidelity and pytorch-fid, where installed."""
+"""Features against torch-fidelity and pytorch-fid, if they are installed."""
 
 import functools
 
@@ -14,7 +14,7 @@ IMAGES = {
     "wide": lambda: golden()["image2"][100:180],
     "tiny": lambda: golden()["image0"][:5, :9],
 }
-"""Images that no golden holds."""
+"""Images that are not in a golden file."""
 
 
 @functools.cache
@@ -42,7 +42,7 @@ def torch_state():
 
 
 @pytest.mark.parametrize("kind", IMAGES)
-def test_features_are_those_of_torch_fidelity(kind, tmp_path):
+def test_features_match_torch_fidelity(kind, tmp_path):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     library = pytest.importorskip(
         "torch_fidelity.feature_extractor_inceptionv3",
@@ -63,7 +63,7 @@ def test_features_are_those_of_torch_fidelity(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", IMAGES)
-def test_features_are_those_of_pytorch_fid(kind, monkeypatch):
+def test_features_match_pytorch_fid(kind, monkeypatch):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     library = pytest.importorskip(
         "pytorch_fid.inception", reason="pytorch-fid is not installed"

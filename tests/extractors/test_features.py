@@ -1,4 +1,4 @@
-"""Features by batch, device and file, and what may stand in for the network."""
+"""Features by batch and device, and functions that replace the network."""
 
 import functools
 
@@ -9,16 +9,15 @@ from inception_recipe import BOUND, arrays, error, golden
 
 from sagan_jax.errors import UserError
 from sagan_jax.extractors import inception_layers
-from sagan_jax.extractors.features import Extractor, accumulate, extract
+from sagan_jax.extractors.features import Extractor, extract
 from sagan_jax.extractors.inception_weights import Weights
-from sagan_jax.metrics.statistics import Statistics
 
 TAPS = ("64", "192")
 
 
 @functools.cache
 def images():
-    """Returns 21 of one size: three golden images and what they are upside down."""
+    """Returns 21 images of one size: a golden image rotated, flipped and inverted."""
     square = golden()["image1"]
     turned = [np.rot90(square, k)[:, ::flip] for k in range(4) for flip in (1, -1)]
     return np.stack([*turned, *(255 - image for image in turned), *turned[:5]])
@@ -41,14 +40,14 @@ def one_by_one():
 
 
 def assert_close(found, expected):
-    # Kernels sum in another order for another batch: some last bits of 24.
+    # For another batch size, kernels sum in another order: the last of 24 bits differ.
     for tap in TAPS:
         assert found[tap].dtype == np.float32
         assert error(found[tap], np.float64(expected[tap])) <= 1e-6, tap
 
 
 @pytest.mark.parametrize("batch_size", [7, 32])
-def test_batches_change_features_by_rounding_alone(batch_size):
+def test_the_batch_size_changes_features_by_rounding_only(batch_size):
     assert_close(extractor(batch_size)(images()), one_by_one())
 
 
@@ -66,7 +65,7 @@ def test_features_do_not_depend_on_the_other_images_of_a_batch():
         np.testing.assert_array_equal(found[tap], expected[order])
 
 
-def test_each_device_takes_a_batch():
+def test_each_device_gets_a_batch():
     assert extractor(3, 8).batch_size == 24
     assert Extractor(Weights(arrays("64")), ["64"]).batch_size == 4 * 8
 
@@ -87,7 +86,7 @@ def test_the_network_is_compiled_once_for_all_sizes_and_counts():
     assert extract_three._network._cache_size() == 1
 
 
-def test_the_provenance_says_what_the_features_depend_on():
+def test_the_provenance_records_what_the_features_depend_on():
     weights = Weights(arrays("192"), origin="e" * 64)
     assert Extractor(weights, TAPS, pipeline="pytorch").provenance == {
         "pipeline": "pytorch",
@@ -101,25 +100,24 @@ def test_the_provenance_says_what_the_features_depend_on():
 def test_an_unknown_pipeline_is_refused():
     with pytest.raises(UserError) as caught:
         Extractor(Weights(arrays("64")), ["64"], pipeline="clean")
-    assert str(caught.value) == (
-        "pipeline='clean' is not known; choose among tf, pytorch, pil_bilinear, "
-        "pil_bicubic."
-    )
+    assert str(caught.value).startswith("pipeline='clean' is not known; choose ")
+    for name in ("tf", "pytorch", "pil_bilinear", "pil_bicubic"):
+        assert name in str(caught.value)
 
 
-def test_a_tap_that_the_weights_lack_is_refused():
+def test_a_tap_that_the_weights_do_not_cover_is_refused():
     with pytest.raises(
         UserError, match=r"^taps: '2048' needs layers that the weights "
     ):
         Extractor(Weights(arrays("64")))
 
 
-def test_images_that_are_no_uint8_are_refused():
+def test_images_that_are_not_uint8_are_refused():
     with pytest.raises(UserError, match=r"^images of dtype float32 hold NaN; "):
         extractor(1)(np.full((1, 8, 8, 3), np.nan, np.float32))
 
 
-# Collecting, with a stand-in for the network: means and corners of images.
+# Collection, with means and corners of images instead of the network.
 
 
 def stand_in(images):
@@ -142,7 +140,7 @@ def collected(count=10):
 
 
 @pytest.mark.parametrize("total", [None, 10, 9, 4, 1])
-def test_exactly_the_images_asked_for_are_taken_in_their_order(total):
+def test_exactly_total_images_are_taken_in_order(total):
     found = extract(batches(), stand_in, total=total, progress=False)
     mean, corner = collected(10 if total is None else total)
     assert list(found) == ["mean", "corner"]
@@ -150,7 +148,7 @@ def test_exactly_the_images_asked_for_are_taken_in_their_order(total):
     np.testing.assert_array_equal(found["corner"], corner)
 
 
-def test_no_batch_is_made_beyond_the_images_asked_for():
+def test_no_batch_beyond_total_is_made():
     made = []
 
     def endless():
@@ -165,97 +163,30 @@ def test_no_batch_is_made_beyond_the_images_asked_for():
 @pytest.mark.parametrize(
     ("given", "total", "sentence"),
     [
-        (
-            batches(10),
-            11,
-            "batches: they hold 10 images, not total=11; pass more, or ask for fewer.",
-        ),
-        (
-            [],
-            None,
-            "batches: they hold 0 images, at least one is needed; pass more, or ask "
-            "for fewer.",
-        ),
+        (batches(10), 11, "batches hold 10 images.*total=11; pass more"),
+        ([], None, "batches hold 0 images.*at least one.*; pass more"),
     ],
 )
-def test_too_few_images_are_counted(given, total, sentence):
-    with pytest.raises(UserError) as caught:
+def test_too_few_images_are_refused(given, total, sentence):
+    with pytest.raises(UserError, match=sentence):
         extract(given, stand_in, total=total, progress=False)
-    assert str(caught.value) == sentence
-
-
-def test_features_can_be_kept_on_the_disk(tmp_path):
-    keep = tmp_path / "runs" / "features"
-    found = extract(batches(), stand_in, keep=keep, progress=False)
-    mean, corner = collected()
-    assert sorted(p.name for p in keep.iterdir()) == ["corner.npy", "mean.npy"]
-    assert [p.name for p in keep.parent.iterdir()] == ["features"]
-    for name, expected in (("mean", mean), ("corner", corner)):
-        assert isinstance(found[name], np.memmap)
-        assert found[name].dtype == np.float32
-        np.testing.assert_array_equal(found[name], expected)
-        np.testing.assert_array_equal(np.load(keep / f"{name}.npy"), expected)
-
-
-def test_what_fails_halfway_leaves_nothing_on_the_disk(tmp_path):
-    def failing():
-        yield from batches()
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        extract(failing(), stand_in, keep=tmp_path / "features", progress=False)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_features_of_another_run_are_not_written_over(tmp_path):
-    with pytest.raises(UserError) as caught:
-        extract(batches(), stand_in, keep=tmp_path, progress=False)
-    assert str(caught.value) == (
-        f"keep='{tmp_path}' exists; remove it or name another directory."
-    )
-
-
-def test_statistics_of_a_stream_are_those_of_all_features():
-    made = accumulate(
-        batches(), stand_in, lambda _, d: Statistics.empty(d), progress=False
-    )
-    mean, corner = collected()
-    assert made["mean"].n == made["corner"].n == 10
-    np.testing.assert_allclose(made["mean"].mean, mean.mean(0, np.float64), rtol=1e-12)
-    # float64 sums of ten numbers in another order
-    np.testing.assert_allclose(
-        made["corner"].cov, np.cov(np.float64(corner), rowvar=False), rtol=1e-12
-    )
 
 
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        (
-            np.zeros((3, 2)),
-            "features 'x' of shape (3, 2) are not one row for each of 4 images; let "
-            "the extractor return [n, d].",
-        ),
-        (
-            np.zeros(4),
-            "features 'x' of shape (4,) are not one row for each of 4 images; let "
-            "the extractor return [n, d].",
-        ),
-        (
-            np.full((4, 2), np.inf),
-            "features 'x' hold a number that is not finite; look at the images and at "
-            "the weights of the extractor.",
-        ),
+        (np.zeros((3, 2)), r"'x' of shape \(3, 2\).* each of 4 images.*\[n, d\]"),
+        (np.zeros(4), r"'x' of shape \(4,\).* each of 4 images.*\[n, d\]"),
+        (np.full((4, 2), np.inf), "'x' hold NaN or infinite values.*weights"),
     ],
 )
-def test_features_of_another_kind_are_refused(rows, sentence):
-    with pytest.raises(UserError) as caught:
+def test_invalid_features_are_refused(rows, sentence):
+    with pytest.raises(UserError, match=sentence):
         extract(batches(), lambda _: {"x": rows}, progress=False)
-    assert str(caught.value) == sentence
 
 
-def test_images_are_looked_at_whatever_the_extractor():
-    with pytest.raises(UserError, match=r"^images of dtype float64 are not stored pix"):
+def test_images_are_checked_for_every_extractor():
+    with pytest.raises(UserError, match=r"^images of dtype float64 .*uint8"):
         extract([np.zeros((2, 4, 4, 3))], stand_in, progress=False)
 
 
@@ -264,7 +195,7 @@ def test_the_bar_counts_images(capsys):
     assert "9/9" in capsys.readouterr().err
 
 
-def test_a_part_of_the_network_and_a_stream_give_what_the_whole_gives():
+def test_batches_give_the_same_features_as_a_single_call():
     direct = one_by_one()
     streamed = extract(np.array_split(images(), 4), extractor(7), progress=False)
     assert_close(streamed, direct)

@@ -1,4 +1,4 @@
-"""Inputs made on the host: those of the compiled resizes, and those of Pillow."""
+"""Preprocessing on the host: the compiled resizes, and those of Pillow."""
 
 import jax
 import numpy as np
@@ -14,19 +14,19 @@ from sagan_jax.metrics import protocols
 
 
 def images():
-    """Returns six of six sizes, 32 to 400 pixels."""
+    """Returns six images of different sizes, 32 to 400 pixels."""
     return [golden()[f"image{index}"] for index in range(6)]
 
 
 @pytest.mark.parametrize("pipeline", preprocessing.PIPELINES)
-def test_many_sizes_on_the_host_are_prepared_as_compiled(pipeline):
+def test_the_host_matches_the_compiled_resizes(pipeline):
     found = host_resize.prepare(images(), pipeline)
     assert found.dtype == np.float32
     compiled = jax.jit(preprocessing.PIPELINES[pipeline])
     for index in range(6):
         expected = np.asarray(compiled(images()[index][None]))[0]
-        # Compiled code may fuse products and sums. Each of two interpolations then
-        # differs by a rounding of 2**-24 or two, and one pipeline doubles the result.
+        # Compiled code may fuse products and sums, which changes each of the two
+        # interpolations by one or two roundings of 2**-24; one pipeline doubles them.
         np.testing.assert_allclose(found[index], expected, rtol=0, atol=5e-7)
 
 
@@ -47,7 +47,7 @@ def test_pillow_resizes_each_channel_as_floats(pipeline, filter_, divisor, shift
             levels = Image.fromarray(image[..., channel]).convert("F")
             resized = np.asarray(levels.resize((299, 299), filter_))
             expected = (np.clip(resized, 0, 255).astype(np.float64) - shift) / divisor
-            # float32 of numbers up to 1, in two steps
+            # float32 values up to 1, rounded twice
             np.testing.assert_allclose(
                 found[index, ..., channel], expected, rtol=0, atol=2e-7
             )
@@ -55,7 +55,7 @@ def test_pillow_resizes_each_channel_as_floats(pipeline, filter_, divisor, shift
     assert rounded == [index == 3 for index in range(6) for _ in range(3)]  # 299 px
 
 
-def test_bicubic_is_clipped_where_it_goes_beyond():
+def test_bicubic_is_clipped_where_it_overshoots():
     edge = np.zeros((8, 8, 3), np.uint8)
     edge[:, 4:] = 255
     found = host_resize.pil_bicubic(edge)
@@ -74,7 +74,7 @@ def test_an_extractor_takes_lists_of_many_sizes(weights, pipeline):
     assert mixed.shape == (6, 64)
     for index, image in enumerate(images()):
         alone = extractor(image[None])["64"][0]
-        # float32 inputs that differ in their last bit
+        # float32 inputs differ in the last bit
         np.testing.assert_allclose(mixed[index], alone, rtol=0, atol=1e-6 * alone.max())
     if pipeline == "pil_bicubic":
         prepared = host_resize.prepare(images(), pipeline)
@@ -87,7 +87,7 @@ def test_all_protocols_have_a_pipeline(weights):
     assert {by.pipeline for by in protocols.PROTOCOLS.values()} <= known
 
 
-def test_lists_are_looked_at_too(weights):
+def test_lists_are_checked_too(weights):
     extractor = Extractor(weights, ["64"], batch_size=1)
     for wrong in ([images()[0], images()[1].astype(np.float64)], []):
         with pytest.raises(UserError, match=r"^images of "):

@@ -1,4 +1,4 @@
-"""Every tap against the reference implementations, and mistakes that must be seen."""
+"""Every tap against the reference implementations, and mistakes that tests detect."""
 
 import functools
 
@@ -25,7 +25,7 @@ def images():
 
 @functools.cache
 def prepared(pipeline):
-    """[6, 299, 299, 3], what the network sees of the six images."""
+    """Returns the network inputs [6, 299, 299, 3] of the six images."""
     prepare = jax.jit(preprocessing.PIPELINES[pipeline])
     return np.concatenate([prepare(image[None]) for image in images()])
 
@@ -48,7 +48,7 @@ def errors(inputs, params, apply=None, *, prefix="f64"):
     }
 
 
-def test_the_recipe_gives_the_numbers_that_the_golden_was_made_with():
+def test_the_recipe_gives_the_weights_of_the_golden():
     first = array("Conv2d_1a_3x3.conv.weight", (32, 3, 3, 3)).ravel()[:3]
     np.testing.assert_array_equal(
         first, np.float32([-0.13828339, -0.18111275, -0.33279967])
@@ -58,12 +58,12 @@ def test_the_recipe_gives_the_numbers_that_the_golden_was_made_with():
 
 
 @pytest.mark.parametrize(("pipeline", "prefix"), [("tf", "f64"), ("pytorch", "pf64")])
-def test_all_taps_of_all_images_are_those_of_the_reference(pipeline, prefix):
+def test_all_taps_of_all_images_match_the_reference(pipeline, prefix):
     for tap, worst in errors(prepared(pipeline), params(), prefix=prefix).items():
         assert worst <= BOUND, tap
 
 
-def test_features_at_a_tap_need_no_layer_beyond_it():
+def test_features_at_a_tap_need_no_later_layer():
     taps = ("192", "64")
     few = inception_layers.parameters(arrays("192"), taps)
     net = inception.Inception(taps)
@@ -90,12 +90,12 @@ def test_real_weights_give_the_features_of_real_images(shared, pipeline, prefix)
             assert error(features[tap], file[prefix + tap]) <= BOUND, tap
 
 
-# Mistakes: (what the network is given, the taps from which on it shows). Each compares
-# with the golden as the test above does, so that one that is made here is found there.
+# Mistakes: (inputs of the network, the taps that differ). Each is compared with the
+# golden values in the same way as above, so the test above detects such a mistake.
 
 
 def resized(image, high_of):
-    """[299, 299, 3] by one's own bilinear rule, in float64."""
+    """Returns [299, 299, 3] by another bilinear rule, in float64."""
     image = image.astype(np.float64)
     for axis in (0, 1):
         length = image.shape[axis]
@@ -163,7 +163,7 @@ def test_a_mistake_in_the_input_shows_at_every_tap(mistake):
 
 
 def truncated(values, bits):
-    """float32 rounded to a mantissa of `bits`, as TF32 (10) and bfloat16 (7) do."""
+    """Returns float32 rounded to a mantissa of `bits`: TF32 has 10, bfloat16 has 7."""
     drop = 23 - bits
     whole = np.asarray(values, np.float32).view(np.uint32)
     return ((whole + (1 << (drop - 1))) >> drop << drop).view(np.float32)
@@ -195,7 +195,7 @@ def transpose_square(leaf):
 
 
 def halves_swapped(leaf):
-    """Kernels of 7c that take the (1, 3) and (3, 1) outputs of 7b for each other."""
+    """Returns kernels of 7c for swapped (1, 3) and (3, 1) outputs of 7b."""
     if leaf.ndim < 4 or leaf.shape[2] != 2048:
         return leaf
     one, a, b, c, d, pool = np.split(leaf, [320, 704, 1088, 1472, 1856], axis=2)

@@ -1,6 +1,4 @@
-"""Names and shapes of a weight file, what they cover, and batch norms folded in."""
-
-import re
+"""Names and shapes of a weight file, covered taps, and folded batch norms."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +12,7 @@ from sagan_jax.extractors.inception_layers import TAPS
 
 
 def changed(**entries):
-    """Returns arrays of tap 192; keys '__' for '.', None to leave one out."""
+    """Returns arrays of tap 192 with changes; '__' means '.', None removes one."""
     entries = {name.replace("__", "."): value for name, value in entries.items()}
     whole = arrays("192") | entries
     return {name: value for name, value in whole.items() if value is not None}
@@ -27,7 +25,7 @@ def test_the_public_file_has_566_entries_and_24_million_numbers():
     assert sum(int(np.prod(shape)) for shape in shapes.values()) == 23_885_392
 
 
-def test_the_network_takes_exactly_what_is_made_of_the_arrays():
+def test_the_parameters_are_exactly_those_of_the_network():
     shapes = inception_layers.shapes()
     zeros = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
     ours = jax.tree.map(np.shape, inception_layers.parameters(zeros, TAPS))
@@ -87,34 +85,29 @@ FIRST = "Conv2d_1a_3x3.conv.weight"
         ),
         (
             changed(Conv2d_1a_3x3__conv__weight=np.full((32, 3, 3, 3), np.nan)),
-            f"{FIRST} holds a number that is not finite",
+            f"{FIRST} holds NaN or infinite values",
         ),
         (
             changed(Conv2d_1a_3x3__bn__running_var=-np.ones(32)),
-            "Conv2d_1a_3x3.bn.running_var holds a negative number",
+            "Conv2d_1a_3x3.bn.running_var holds negative values",
         ),
     ],
 )
-def test_arrays_of_anything_else_are_told_apart(arrays_, found):
+def test_other_arrays_are_rejected(arrays_, found):
     assert inception_layers.problem(arrays_).startswith(found)
 
 
 @pytest.mark.parametrize(
     ("taps", "sentence"),
     [
-        (
-            ("192", "2048"),
-            "taps: '2048' needs layers that the weights do not hold; they cover 64, "
-            "192: choose among those, or get the whole file.",
-        ),
+        (("192", "2048"), r"'2048' needs layers .*weights.*\(64, 192\)"),
         (
             ("pool3",),
-            "taps: 'pool3' is no tap of the network; choose among 64, 192, 768, 1280, "
-            "2048, logits_unbiased, logits.",
+            "'pool3' .*choose among 64, 192, 768, 1280, 2048, logits_unbiased, logits",
         ),
-        ((), "taps=() asks for nothing; choose among 64, 192."),
+        ((), r"^taps=\(\) .*choose among 64, 192\."),
     ],
 )
-def test_taps_that_cannot_be_had_are_named(taps, sentence):
-    with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
+def test_unavailable_taps_are_refused(taps, sentence):
+    with pytest.raises(UserError, match=sentence):
         inception_layers.parameters(arrays("192"), taps)

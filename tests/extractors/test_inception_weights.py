@@ -1,8 +1,7 @@
-"""Where weights are found, what is refused, and what numbers may be called FID."""
+"""Where weights are found, what is refused, and which distances are called FID."""
 
 import functools
 import http.server
-import pathlib
 import re
 import threading
 import urllib.error
@@ -24,7 +23,7 @@ both = pytest.mark.parametrize("container", CONTAINERS.values(), ids=CONTAINERS)
 
 @functools.cache
 def public_file():
-    """A small stand-in for the public file: its first layers, its order of axes."""
+    """Returns a small replacement for the public file: its first layers."""
     return legacy(state_dict(arrays("64")))
 
 
@@ -36,7 +35,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def public(tmp_path, monkeypatch):
-    """Makes the stand-in the public file."""
+    """Makes the replacement count as the public file."""
     path = put(tmp_path / "stand_in.pth", public_file())
     sha256 = torch_file.read(path).sha256
     monkeypatch.setattr(inception_weights, "SHA256", sha256)
@@ -57,7 +56,7 @@ def assert_same(found, expected):
 
 
 @both
-def test_a_torch_file_is_read_in_its_own_order_of_axes(tmp_path, container):
+def test_a_torch_file_may_have_any_order_of_axes(tmp_path, container):
     path = put(tmp_path / "a.pth", container(state_dict(arrays("64"))))
     found = inception_weights.load(path)
     assert_same(found.arrays, arrays("64"))
@@ -65,7 +64,7 @@ def test_a_torch_file_is_read_in_its_own_order_of_axes(tmp_path, container):
     assert all(array.flags.c_contiguous for array in found.arrays.values())
 
 
-def test_what_is_saved_is_read_again_with_its_origin(tmp_path):
+def test_saved_weights_are_read_with_their_origin(tmp_path):
     given = Weights(arrays("64"), origin="f" * 64)
     inception_weights.save(given, tmp_path / "new" / "a.safetensors")
     found = inception_weights.load(tmp_path / "new" / "a.safetensors")
@@ -74,7 +73,7 @@ def test_what_is_saved_is_read_again_with_its_origin(tmp_path):
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.safetensors"]
 
 
-def test_the_digest_knows_numbers_and_names_but_no_container(tmp_path):
+def test_the_digest_depends_on_values_and_names_but_not_on_the_format(tmp_path):
     digests = {
         inception_weights.load(
             put(tmp_path / f"{name}.pth", make(state_dict(arrays("64"), counters)))
@@ -90,55 +89,53 @@ def test_the_digest_knows_numbers_and_names_but_no_container(tmp_path):
 
 def test_files_of_another_network_are_refused(tmp_path):
     path = put(tmp_path / "a.pth", legacy({"conv1.weight": tensor(np.zeros(3), "0")}))
-    assert sentence(inception_weights.load, path) == (
-        f"weights='{path}' is not the Inception network of 2015-12-05 (it holds "
-        "'conv1.weight', which the network does not have); pass "
-        "pt_inception-2015-12-05-6726825d.pth or a file converted from it."
-    )
+    said = sentence(inception_weights.load, path)
+    assert said.startswith(f"weights='{path}' is not the Inception network")
+    assert "'conv1.weight'" in said
+    assert "pt_inception-2015-12-05-6726825d.pth" in said
 
 
 def test_a_missing_file_is_named(tmp_path):
-    assert sentence(inception_weights.load, tmp_path / "gone.pth") == (
-        f"weights='{tmp_path}/gone.pth' does not exist; name a .safetensors or .pth "
-        "file, or none to use the cache directory's."
-    )
+    said = sentence(inception_weights.load, tmp_path / "gone.pth")
+    assert said.startswith(f"weights='{tmp_path}/gone.pth' does not exist; ")
+    assert "public weights" in said
 
 
 @pytest.mark.parametrize("length", [0, 7, 400, -1])
-def test_a_cut_safetensors_file_is_refused(tmp_path, length):
+def test_a_truncated_safetensors_file_is_refused(tmp_path, length):
     inception_weights.save(Weights(arrays("64")), tmp_path / "a.safetensors")
     content = (tmp_path / "a.safetensors").read_bytes()
     path = put(tmp_path / "b.safetensors", content[:length])
     said = sentence(inception_weights.load, path)
-    assert said.startswith(f"weights='{path}' cannot be read as a safetensors file (")
-    assert said.endswith("); copy or convert it again.")
+    assert said.startswith(f"weights='{path}' is not a readable safetensors file (")
+    assert "convert it again" in said
 
 
-def test_a_safetensors_file_whose_numbers_changed_is_refused(tmp_path):
+def test_a_safetensors_file_with_changed_values_is_refused(tmp_path):
     path = tmp_path / "a.safetensors"
     inception_weights.save(Weights(arrays("64")), path)
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
     path.write_bytes(content)
     said = sentence(inception_weights.load, path)
-    assert said.startswith(f"weights='{path}' is damaged: its numbers have sha256 ")
+    assert said.startswith(f"weights='{path}' is damaged: its arrays have sha256 ")
 
 
-def test_a_plain_safetensors_file_is_of_unknown_origin(tmp_path):
+def test_a_plain_safetensors_file_has_an_unknown_origin(tmp_path):
     path = put(tmp_path / "a.safetensors", safetensors.numpy.save(arrays("64")))
     found = inception_weights.load(path)
     assert (found.origin, found.is_public, found.taps) == ("", False, ("64",))
 
 
-def test_where_nothing_can_be_written_is_said(tmp_path):
+def test_a_location_that_is_not_writable_is_refused(tmp_path):
     put(tmp_path / "file", b"")
     said = sentence(
         inception_weights.save, Weights(arrays("64")), tmp_path / "file" / "a"
     )
-    assert said.startswith(f"weights='{tmp_path}/file/a' cannot be written (")
+    assert said.startswith(f"weights='{tmp_path}/file/a' is not writable (")
 
 
-# The name of a number.
+# The name of the distance.
 
 
 def whole(origin):
@@ -164,7 +161,7 @@ def test_a_part_of_the_network_never_gives_fid():
 
 
 @pytest.mark.parametrize("name", inception_weights.NAMES)
-def test_the_public_file_put_there_is_converted_at_once(cache, public, name):
+def test_a_copied_public_file_is_converted(cache, public, name):
     put(cache / name, public_file())
     found = inception_weights.load(opener=None)
     assert found.origin == public
@@ -173,16 +170,14 @@ def test_the_public_file_put_there_is_converted_at_once(cache, public, name):
     assert_same(inception_weights.load().arrays, arrays("64"))
 
 
-def test_another_file_put_there_is_refused(cache, public):
+def test_another_copied_file_is_refused(cache, public):
     put(cache / inception_weights.NAMES[0], public_file()[:-1])
     said = sentence(inception_weights.load)
     assert said.startswith(
         f"weights: '{cache}/{inception_weights.NAMES[0]}' has sha256 "
     )
-    assert said.endswith(
-        f", but the public file has {public}; it is cut short or another file: remove "
-        "it and get it again."
-    )
+    assert f"the public file has {public}; " in said
+    assert "incomplete" in said
     assert [p.name for p in cache.iterdir()] == [inception_weights.NAMES[0]]
 
 
@@ -203,7 +198,7 @@ class Served(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def served(monkeypatch):
-    """Returns a function that lets the URL lead to a server giving some bytes."""
+    """Returns a function that sets the bytes that a server at URL sends."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Served)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -224,48 +219,56 @@ def test_the_public_file_is_downloaded_once_and_converted(cache, public, served)
     assert_same(inception_weights.load().arrays, arrays("64"))
 
 
-def test_a_download_cut_short_is_refused_and_leaves_nothing(cache, public, served):
+def test_a_truncated_download_is_refused_and_removed(cache, public, served):
     served(public_file()[:1000])
     said = sentence(inception_weights.load)
     assert said.startswith(f"weights: '{inception_weights.URL}' has sha256 ")
     assert list(cache.iterdir()) == []
 
 
-def test_a_server_that_speaks_something_else_is_one_sentence(cache, public, served):
+def test_a_server_without_http_gives_one_sentence(cache, public, served):
     served(None)
     said = sentence(inception_weights.load)
-    start = (
-        f"weights: none lie in '{cache}' and none can be downloaded (BadStatusLine);"
-    )
-    assert said.startswith(start)
+    assert said.startswith(f"no Inception weights in '{cache}'")
+    assert "(BadStatusLine)" in said
     assert list(cache.iterdir()) == []
 
 
-def test_without_a_network_it_is_said_what_to_put_where(cache):
+def test_a_failed_download_names_the_file_and_where_to_copy_it(cache):
     def opener(url, timeout):
         assert url == inception_weights.URL
         raise urllib.error.URLError("Name or service not known")
 
-    assert sentence(inception_weights.load, opener=opener) == (
-        f"weights: none lie in '{cache}' and none can be downloaded (Name or service "
-        "not known); get https://github.com/mseitzer/pytorch-fid/releases/download/"
-        "fid_weights/pt_inception-2015-12-05-6726825d.pth (95628359 bytes, sha256 "
-        "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2) where there "
-        "is a network and put it there as it is, or name another file."
+    said = sentence(inception_weights.load, opener=opener)
+    assert said.startswith(
+        f"no Inception weights in '{cache}', and the download failed"
     )
+    for part in (
+        "(Name or service not known)",
+        "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+        "pt_inception-2015-12-05-6726825d.pth",
+        "95628359 bytes",
+        "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+        f"copy it to '{cache}'",
+        "evaluation.weights=FILE",
+        "--weights FILE",
+    ):
+        assert part in said
     assert list(cache.iterdir()) == []
 
 
-@pytest.mark.parametrize("base", ["", "relative"])
-def test_without_a_cache_directory_of_ones_own_it_is_the_home(monkeypatch, base):
-    monkeypatch.setenv("XDG_CACHE_HOME", base)
-    monkeypatch.setenv("HOME", "/home/me")
-    assert inception_weights.cache_dir() == pathlib.Path(
-        "/home/me/.cache/sagan_jax/weights"
-    )
+def test_without_a_home_directory_the_weights_need_a_place(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", "")
+    said = sentence(inception_weights.load)
+    for part in ("home directory", "evaluation.weights=FILE", "XDG_CACHE_HOME"):
+        assert part in said
+    path = tmp_path / "a.safetensors"
+    inception_weights.save(Weights(arrays("64")), path)
+    assert inception_weights.load(path).taps == ("64",)
 
 
-def test_the_real_part_is_read(shared):
+def test_the_first_public_layers_are_read(shared):
     found = inception_weights.load(shared / "data" / "inception_partial.safetensors")
     assert found.taps == ("64", "192", "768", "1280")
     assert re.fullmatch("[0-9a-f]{64}", found.digest)

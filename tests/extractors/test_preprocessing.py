@@ -1,4 +1,4 @@
-"""Both resizes against the references, and images that are refused."""
+"""Both resizes against the reference implementations, and invalid images."""
 
 import jax
 import numpy as np
@@ -10,12 +10,12 @@ from sagan_jax.extractors import preprocessing
 
 
 def sampled(function, index):
-    """Every 13th pixel of a resized golden image."""
+    """Returns every 13th pixel of a resized golden image."""
     return np.asarray(jax.jit(function)(golden()[f"image{index}"][None]))[0, ::13, ::13]
 
 
 @pytest.mark.parametrize("index", range(6))
-def test_the_tf_resize_is_that_of_torch_fidelity(index):
+def test_the_tf_resize_matches_torch_fidelity(index):
     ours = sampled(preprocessing.resize_tf, index)
     # Grey levels; half a float32 step at 255 is 8e-6.
     np.testing.assert_allclose(
@@ -24,7 +24,7 @@ def test_the_tf_resize_is_that_of_torch_fidelity(index):
 
 
 @pytest.mark.parametrize("index", range(6))
-def test_the_pytorch_pipeline_resizes_as_pytorch_fid(index):
+def test_the_pytorch_pipeline_matches_pytorch_fid(index):
     ours = sampled(preprocessing.pytorch, index)
     # [-1, 1]; torch-fidelity's bound of 1e-4 grey levels is 8e-7 there.
     np.testing.assert_allclose(
@@ -32,7 +32,7 @@ def test_the_pytorch_pipeline_resizes_as_pytorch_fid(index):
     )
 
 
-def test_an_image_of_299_is_only_scaled():
+def test_an_image_of_299_pixels_is_not_resized():
     image = golden()["image3"][None]
     whole = image.astype(np.float32)
     np.testing.assert_array_equal(preprocessing.resize_tf(image), whole)
@@ -42,14 +42,14 @@ def test_an_image_of_299_is_only_scaled():
     )
 
 
-def test_a_ramp_is_read_where_each_rule_says():
+def test_a_ramp_shows_the_positions_of_each_rule():
     ramp = np.broadcast_to(
         np.arange(23, dtype=np.uint8)[None, None, :, None], (1, 7, 23, 3)
     )
     tf = np.asarray(preprocessing.resize_tf(ramp))
     pytorch = np.asarray(preprocessing.resize_pytorch(ramp))
     output = np.arange(299)
-    # Where a ramp is read at x it has the value x, up to float32 at 22.
+    # A ramp has the value x at position x, up to the float32 rounding of 22.
     np.testing.assert_allclose(
         tf[0, 100, :, 1], np.minimum(output * 23 / 299, 22), atol=4e-6
     )
@@ -60,7 +60,7 @@ def test_a_ramp_is_read_where_each_rule_says():
     )
 
 
-REMEDY = "; pass uint8 [N, H, W, 3]; sagan_jax.pixels.encode makes it of [-1, 1]."
+REMEDY = "pass uint8 [N, H, W, 3]"
 
 
 @pytest.mark.parametrize(
@@ -73,30 +73,31 @@ REMEDY = "; pass uint8 [N, H, W, 3]; sagan_jax.pixels.encode makes it of [-1, 1]
         ),
         (
             np.zeros((2, 8, 8, 3), np.float32),
-            "images of dtype float32 are not stored pixels",
+            "images of dtype float32 are not uint8 pixels",
         ),
         (
             np.zeros((2, 8, 8, 3), np.int64),
-            "images of dtype int64 are not stored pixels",
+            "images of dtype int64 are not uint8 pixels",
         ),
         (
             np.zeros((8, 8, 3), np.uint8),
-            "images of shape (8, 8, 3) are not [N, H, W, 3] with pixels in them",
+            "images of shape (8, 8, 3) are empty or not [N, H, W, 3]",
         ),
         (
             np.zeros((2, 3, 8, 8), np.uint8),
-            "images of shape (2, 3, 8, 8) are not [N, H, W, 3] with pixels in them",
+            "images of shape (2, 3, 8, 8) are empty or not [N, H, W, 3]",
         ),
         (
             np.zeros((0, 8, 8, 3), np.uint8),
-            "images of shape (0, 8, 8, 3) are not [N, H, W, 3] with pixels in them",
+            "images of shape (0, 8, 8, 3) are empty or not [N, H, W, 3]",
         ),
     ],
 )
-def test_images_of_another_kind_are_refused(images, sentence):
+def test_invalid_images_are_refused(images, sentence):
     with pytest.raises(UserError) as caught:
         preprocessing.check_images(images)
-    assert str(caught.value) == sentence + REMEDY
+    assert str(caught.value).startswith(sentence)
+    assert REMEDY in str(caught.value)
 
 
 def test_a_single_nan_is_found():

@@ -1,4 +1,4 @@
-"""Where the cache directory is, whatever the environment says."""
+"""The cache directory, also with unusual environment variables."""
 
 import os
 import pathlib
@@ -14,22 +14,22 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
 
 
-def test_it_is_below_the_home_directory() -> None:
+def test_the_cache_is_in_the_home_directory() -> None:
     assert cache.directory() == pathlib.Path("/home/me/.cache/sagan_jax")
 
 
-def test_parts_lie_below_it() -> None:
+def test_parts_are_appended() -> None:
     expected = pathlib.Path("/home/me/.cache/sagan_jax/weights")
     assert cache.directory("weights") == expected
 
 
-def test_an_absolute_setting_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absolute_xdg_cache_home_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/scratch")
     assert cache.directory("folders") == pathlib.Path("/scratch/sagan_jax/folders")
 
 
 @pytest.mark.parametrize("setting", ["", "relative", "~/cache"])
-def test_a_setting_that_is_not_absolute_is_ignored(
+def test_an_xdg_cache_home_that_is_not_absolute_is_ignored(
     monkeypatch: pytest.MonkeyPatch, setting: str
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", setting)
@@ -37,20 +37,24 @@ def test_a_setting_that_is_not_absolute_is_ignored(
 
 
 @pytest.mark.parametrize("home", ["", "relative"])
-def test_without_a_home_there_is_none(
+def test_without_a_home_directory_there_is_no_cache(
     monkeypatch: pytest.MonkeyPatch, home: str
 ) -> None:
     monkeypatch.setenv("HOME", home)
     assert cache.directory() is None
 
 
-def test_a_user_in_no_password_file_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_password_entry_has_no_cache(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("HOME")
-    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as it then does
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # its result then
     assert cache.directory() is None
 
 
-def test_an_absolute_setting_needs_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absolute_xdg_cache_home_needs_no_home_directory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("HOME", "")
     monkeypatch.setenv("XDG_CACHE_HOME", "/scratch")
     assert cache.directory() == pathlib.Path("/scratch/sagan_jax")

@@ -1,4 +1,4 @@
-"""A lock on a directory, against other processes, dead and alive."""
+"""A lock on a directory, also against other processes."""
 
 import os
 import signal
@@ -35,17 +35,17 @@ def holder(tmp_path: Path):  # type: ignore[no-untyped-def]
         process.kill()
 
 
-def test_what_another_process_holds_is_refused(
+def test_a_directory_locked_by_another_process_is_refused(
     holder: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     with (
-        pytest.raises(UserError, match="is in use by another process; wait for it"),
+        pytest.raises(UserError, match=f"^'{tmp_path}' .*in use.*wait"),
         lock.held(tmp_path),
     ):
-        raise AssertionError("held twice")
+        raise AssertionError("locked twice")
 
 
-def test_a_killed_process_holds_nothing(
+def test_the_lock_of_a_killed_process_is_released(
     holder: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     holder.send_signal(signal.SIGKILL)
@@ -54,14 +54,16 @@ def test_a_killed_process_holds_nothing(
         pass
 
 
-def test_it_is_free_after_the_block_and_leaves_no_file(tmp_path: Path) -> None:
+def test_the_lock_is_released_after_the_block_and_leaves_no_file(
+    tmp_path: Path,
+) -> None:
     for _ in range(2):
         with lock.held(tmp_path):
             pass
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_that_is_not_there_keeps_nothing_out(tmp_path: Path) -> None:
+def test_a_missing_directory_is_not_locked(tmp_path: Path) -> None:
     with lock.held(tmp_path / "none"):
         assert list(tmp_path.iterdir()) == []
 

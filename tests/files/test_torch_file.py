@@ -1,10 +1,11 @@
-"""Files of torch.save, whole, odd, damaged and malicious, read without PyTorch."""
+"""Files of torch.save, valid, damaged and malicious, read without PyTorch."""
 
 import collections
 import io
 import os
 import pathlib
 import pickle
+import re
 import zipfile
 
 import numpy as np
@@ -25,21 +26,18 @@ def read(folder, content):
 
 
 def refusal(folder, content):
-    """Returns the cause that the sentence gives."""
+    """Returns the cause in the error message."""
     with pytest.raises(UserError) as caught:
         read(folder, content)
-    before, after = (
-        f"weights='{folder}/a.pth' cannot be read as a file of torch.save (",
-        "); copy or download it again.",
-    )
-    assert str(caught.value).startswith(before)
-    assert str(caught.value).endswith(after)
-    return str(caught.value)[len(before) : -len(after)]
+    message = str(caught.value)
+    assert message.startswith(f"weights='{folder}/a.pth' ")
+    assert "download it again" in message
+    return re.search(r"\((.*)\); ", message)[1]
 
 
 @both
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
-def test_axes_may_lie_in_any_order(tmp_path, container, order):
+def test_axes_may_have_any_order_in_memory(tmp_path, container, order):
     found = read(tmp_path, container({"a": tensor(CUBE, "0", order)}))
     np.testing.assert_array_equal(found["a"], CUBE)
 
@@ -62,7 +60,7 @@ def test_views_share_a_storage_at_their_offsets(tmp_path, container):
 
 @both
 @pytest.mark.parametrize("kind", sorted(torch_files.STORAGES.keys() - {"u2"}))
-def test_every_type_of_number_is_known(tmp_path, container, kind):
+def test_every_numeric_type_is_supported(tmp_path, container, kind):
     values = np.array([0, 1, 1, 0, 1]).astype(kind)
     found = read(tmp_path, container({"a": tensor(values, "0")}))["a"]
     assert found.dtype == values.dtype
@@ -89,7 +87,7 @@ def test_an_ordered_dict_with_versions_and_parameters_is_a_dict(tmp_path, contai
 
 
 @both
-def test_a_file_cut_anywhere_is_refused(tmp_path, container):
+def test_a_file_truncated_anywhere_is_refused(tmp_path, container):
     content = container({"a": tensor(CUBE, "0"), "b": tensor(CUBE[0], "1")})
     for length in range(0, len(content) - 1, 7):
         assert refusal(tmp_path, content[:length])
@@ -127,17 +125,17 @@ class Call:
         (Call(pathlib.Path, "evil"), "pathlib Path"),
     ],
 )
-def test_a_call_of_anything_else_is_refused_and_not_made(
+def test_other_calls_are_refused_and_not_executed(
     tmp_path, container, call, name, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     cause = refusal(tmp_path, container({"a": call}))
-    assert cause == f"it asks for '{name}', which is no tensor's"
+    assert cause == f"it uses '{name}', which is not part of a tensor"
     assert os.listdir(tmp_path) == ["a.pth"]
 
 
 def raw(*parts):
-    """A zip whose pickle is written by hand."""
+    """Returns a zip with a hand-written pickle."""
     return zipped({}, content=b"\x80\x02" + b"".join(parts) + b".")
 
 
@@ -149,21 +147,21 @@ REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
     [
         (
             raw(b"(S'ls'\nios\nsystem\n"),
-            "it asks for STRING, which no file of tensors ",
+            "it uses STRING, which a file of tensors",
         ),
-        (raw(b"(ios\nsystem\n"), "it asks for INST, which no file of tensors needs"),
+        (raw(b"(ios\nsystem\n"), "it uses INST, which a file of tensors never"),
         (
             raw(b"\x8c\x02os\x8c\x06system\x93"),
-            "it asks for SHORT_BINUNICODE, which no",
+            "it uses SHORT_BINUNICODE, which a",
         ),
-        (raw(b"\x82\x01"), "it asks for EXT1, which no file of tensors needs"),
-        (raw(b"ccollections\nOrderedDict\n)\x81"), "it asks for NEWOBJ, which no file"),
-        (raw(REBUILD, b"}b"), "it sets items of what is no dict"),
-        (raw(REBUILD, b"K\x01K\x02s"), "it sets items of what is no dict"),
-        (raw(REBUILD, b"K\x01a"), "it appends to what is no list"),
+        (raw(b"\x82\x01"), "it uses EXT1, which a file of tensors never"),
+        (raw(b"ccollections\nOrderedDict\n)\x81"), "it uses NEWOBJ, which a file"),
+        (raw(REBUILD, b"}b"), "it sets items of something that is not a dict"),
+        (raw(REBUILD, b"K\x01K\x02s"), "it sets items of something that is not a dict"),
+        (raw(REBUILD, b"K\x01a"), "it appends to something that is not a list"),
         (raw(REBUILD, b")R"), "it calls a function in an unknown way"),
         (raw(b"ctorch\nFloatStorage\n)R"), "it calls a function in an unknown way"),
-        (raw(b"})K\x01s"), "it has a dict whose keys are no names"),
+        (raw(b"})K\x01s"), "it has a dict whose keys are not names"),
         (raw(b"]"), "it holds no dict of tensors"),
         (raw(b"}X\x01\x00\x00\x00aK\x01s"), "'a' is not a tensor"),
         (raw(b"}j\xff\xff\xff\xff"), "4294967295"),
@@ -171,7 +169,7 @@ REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
         (raw(b""), "pop from empty list"),
     ],
 )
-def test_a_pickle_that_is_no_dict_of_tensors_is_refused(tmp_path, content, cause):
+def test_a_pickle_of_anything_but_tensors_is_refused(tmp_path, content, cause):
     assert refusal(tmp_path, content).startswith(cause)
 
 
@@ -184,12 +182,12 @@ def test_a_pickle_that_is_no_dict_of_tensors_is_refused(tmp_path, content, cause
         (((4, 4), (7, 1), 0), "reaches past the end of storage '0'"),
         (((2**70,), (1,), 0), "reaches past the end of storage '0'"),
         (((0, 2**70), (0, 0), 0), "reaches past the end of storage '0'"),
-        (((24,), (1,), -1), "impossible shape"),
-        (((24,), (-1,), 23), "impossible shape"),
-        (((-24,), (1,), 0), "impossible shape"),
-        (((24,), (1, 1), 0), "impossible shape"),
-        ((("24",), (1,), 0), "impossible shape"),
-        (((1,) * 9, (1,) * 9, 0), "impossible shape"),
+        (((24,), (1,), -1), "invalid shape"),
+        (((24,), (-1,), 23), "invalid shape"),
+        (((-24,), (1,), 0), "invalid shape"),
+        (((24,), (1, 1), 0), "invalid shape"),
+        ((("24",), (1,), 0), "invalid shape"),
+        (((1,) * 9, (1,) * 9, 0), "invalid shape"),
     ],
 )
 def test_a_tensor_beyond_its_storage_is_refused(tmp_path, container, view, cause):
@@ -202,11 +200,11 @@ def test_a_tensor_beyond_its_storage_is_refused(tmp_path, container, view, cause
 def test_a_storage_longer_than_the_file_is_refused(tmp_path, container, numel):
     tree = {"a": Tensor(Storage(CUBE.ravel(), numel=numel), (24,), (1,))}
     assert refusal(tmp_path, container(tree)) == (
-        f"storage '0' with {numel} numbers is longer than the file"
+        f"storage '0' with {numel} values is longer than the file"
     )
 
 
-def test_storages_that_overlap_in_a_zip_cannot_fill_the_memory(tmp_path):
+def test_overlapping_storages_cannot_fill_the_memory(tmp_path):
     tree = {str(i): tensor(np.zeros(1000, "u1"), str(i)) for i in range(4)}
     content = zipped(tree)
     made, _ = torch_files.pickled(
@@ -217,7 +215,7 @@ def test_storages_that_overlap_in_a_zip_cannot_fill_the_memory(tmp_path):
         legacy=False,
     )
     assert refusal(tmp_path, zipped(tree, content=made)) == (
-        "its storages together are longer than the file"
+        "its storages are longer than the file"
     )
     assert len(content) > 4000
 
@@ -225,7 +223,7 @@ def test_storages_that_overlap_in_a_zip_cannot_fill_the_memory(tmp_path):
 def test_a_storage_of_another_length_is_refused(tmp_path):
     made, _ = torch_files.pickled({"a": tensor(np.zeros(5), "0")}, legacy=False)
     content = zipped({"a": tensor(np.zeros(4), "0")}, content=made)
-    assert refusal(tmp_path, content) == "storage '0' is cut short"
+    assert refusal(tmp_path, content) == "storage '0' is truncated"
 
 
 def test_a_compressed_zip_is_refused(tmp_path):
@@ -233,25 +231,25 @@ def test_a_compressed_zip_is_refused(tmp_path):
     assert refusal(tmp_path, content) == "'any name/byteorder' is compressed"
 
 
-def test_numbers_of_the_other_end_are_refused(tmp_path):
+def test_big_endian_files_are_refused(tmp_path):
     tree = {"a": tensor(CUBE, "0")}
     for content in (zipped(tree, byteorder=b"big"), legacy(tree, little_endian=False)):
         assert refusal(tmp_path, content) == "its numbers are big-endian"
 
 
-def test_a_zip_of_another_kind_is_refused(tmp_path):
+def test_another_kind_of_zip_is_refused(tmp_path):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("a.png", b"")
-    assert refusal(tmp_path, file.getvalue()) == "it is a zip file of another kind"
+    assert refusal(tmp_path, file.getvalue()) == "it is a different kind of zip file"
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", pickle.dumps({"a": 1}, 2)])
-def test_a_file_of_another_kind_is_refused(tmp_path, content):
-    assert refusal(tmp_path, content) == "it is of another kind"
+def test_another_kind_of_file_is_refused(tmp_path, content):
+    assert refusal(tmp_path, content) == "it has a different format"
 
 
-def test_a_file_beyond_all_sense_is_not_read(tmp_path, monkeypatch):
+def test_a_huge_file_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(torch_file, "MAX_BYTES", 10)
     assert refusal(tmp_path, b"hello, world") == "it has 12 bytes, more than 10"
 
@@ -262,7 +260,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("zip_form", [False, True])
-def test_what_torch_itself_saves_is_read(tmp_path, zip_form):
+def test_files_of_pytorch_are_read(tmp_path, zip_form):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     base = torch.arange(24, dtype=torch.float32).reshape(2, 3, 4)
     tree = {"a": base.permute(2, 0, 1), "b": base[1, 1:], "c": torch.tensor(7)}

@@ -1,4 +1,4 @@
-"""Files and directories that are written whole or not at all."""
+"""Files and directories are written whole or not at all."""
 
 import os
 import pathlib
@@ -16,7 +16,7 @@ def _names(folder: pathlib.Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_text_replaces_what_was_there(tmp_path: pathlib.Path) -> None:
+def test_text_replaces_the_earlier_file(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "a.json"
     path.write_text("before")
     whole.write_text(path, "größer")
@@ -24,7 +24,7 @@ def test_text_replaces_what_was_there(tmp_path: pathlib.Path) -> None:
     assert _names(tmp_path) == ["a.json"]
 
 
-def test_missing_parents_are_made(tmp_path: pathlib.Path) -> None:
+def test_missing_parent_directories_are_made(tmp_path: pathlib.Path) -> None:
     whole.write_bytes(tmp_path / "a" / "b" / "c", b"1")
     assert (tmp_path / "a" / "b" / "c").read_bytes() == b"1"
 
@@ -112,7 +112,7 @@ with whole.replacing(pathlib.Path(sys.argv[1])) as temporary:
 """
 
 
-def test_what_a_killed_process_began_is_removed_by_the_next_write(
+def test_leftovers_of_a_killed_process_are_removed_by_the_next_write(
     tmp_path: pathlib.Path,
 ) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -126,7 +126,7 @@ def test_what_a_killed_process_began_is_removed_by_the_next_write(
     assert _names(tmp_path) == ["a", "another"]
 
 
-def test_what_a_running_process_writes_is_left_alone(tmp_path: pathlib.Path) -> None:
+def test_temporary_files_of_a_running_process_are_kept(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "a"
     with whole.replacing(path) as temporary:
         temporary.write_text("slow")

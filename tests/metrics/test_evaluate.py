@@ -1,4 +1,4 @@
-"""The command on two sets of images: its numbers, its line, and what it refuses."""
+"""The command that compares two sets of images: scores, JSON line, and errors."""
 
 import functools
 import json
@@ -13,7 +13,7 @@ from inception_recipe import arrays
 from sagan_jax.extractors import inception_weights
 from sagan_jax.extractors.features import Extractor
 from sagan_jax.extractors.inception_weights import Weights
-from sagan_jax.metrics import comparison, evaluate, fid, intra_fid, kid, report, request
+from sagan_jax.metrics import comparison, evaluate, fid, intra_fid, kid, plan
 from sagan_jax.metrics.protocols import PROTOCOLS
 from sagan_jax.metrics.statistics import Provenance, Statistics
 from sagan_jax.metrics.statistics_files import load, save
@@ -64,7 +64,7 @@ def place(tmp_path_factory):
     inception_weights.save(first_layers(), root / "w.safetensors")
     for side in COUNTS:
         for index, image in enumerate(images(side)):
-            # The sorted order is the one of the arrays.
+            # Sorted names have the order of the arrays.
             name = f"{index:02}/{NAMES[index % 2]}.png"
             write(root / side / name, image)
             write(root / f"{side}_classes" / NAMES[index % 2] / f"{index}.png", image)
@@ -87,21 +87,21 @@ def line_of(capsys, place, *arguments):
     return json.loads(out.splitlines()[-1])
 
 
-def test_numbers_are_those_of_the_features(capsys, place):
+def test_scores_match_those_of_the_features(capsys, place):
     line = line_of(capsys, place, place / "real.npz", place / "fake.npz")
     real, fake = features("real"), features("fake")
-    # What the last bits of other passes leave of small differences.
+    # Other batches change the last bits of features, and small differences more.
     np.testing.assert_allclose(line["FD-64"], fid.frechet_distance(real, fake), 1e-6)
     expected = kid.kernel_distance(real, fake, subset_size=9)
     np.testing.assert_allclose([line["KD-64"], line["KD-64_std"]], expected, 1e-5)
     assert line["KD-64_subset"] == 9
     assert {"precision", "recall", "density", "coverage"} <= line.keys()
     assert line["left_out"] == {
-        "is": "needs logits_unbiased, which the weights do not reach"
+        "is": "needs logits_unbiased, which the weights do not cover"
     }
 
 
-def test_a_line_says_what_its_numbers_depend_on(capsys, place):
+def test_a_line_records_what_its_scores_depend_on(capsys, place):
     line = line_of(capsys, place, place / "real.npz", place / "fake.npz")
     expected = {
         "protocol": "torch-fidelity",
@@ -122,7 +122,8 @@ def test_a_line_says_what_its_numbers_depend_on(capsys, place):
         "devices": 8,
     }
     assert expected.items() <= line.items()
-    assert line["packages"].keys() == {"jax", "jaxlib", "flax", "numpy", "pillow"}
+    assert line["packages"].keys() >= {"jax", "jaxlib", "flax", "numpy", "pillow"}
+    assert {"sagan_jax", "python", "platform", "backend", "device"} <= line.keys()
     assert line["real_pixels"] != line["fake_pixels"]
 
 
@@ -137,7 +138,7 @@ def test_a_protocol_by_pillow_is_named_and_gives_other_numbers(capsys, place):
     assert line["FD-64"] != pytest.approx(usual, rel=1e-2)
 
 
-def test_one_set_is_one_in_every_form(capsys, place):
+def test_folder_zip_and_npz_give_the_same_scores(capsys, place):
     lines = [
         line_of(capsys, place, *(place / f"{side}{form}" for side in COUNTS))
         for form in ("", ".zip", ".npz")
@@ -157,18 +158,19 @@ def test_the_line_is_appended_and_the_table_readable(capsys, place, tmp_path):
     assert empty == ""
     assert table[0].split() == ["REAL", str(place / "real"), "12", "images"]
     assert f"{json.loads(line)['FD-64']:.6g}" in printed
-    assert table[-1].startswith("note: distances of 9 images at 64 features are mostly")
+    assert table[-1].startswith("note: with 9 images and 64 features")
+    assert "bias" in table[-1]
 
 
 def test_jpegs_are_noted(capsys, place, tmp_path):
     for index, image in enumerate(images("fake")):
         write(tmp_path / f"{index}.jpg", image)
     _, out, _ = run(capsys, place, place / "real", tmp_path)
-    assert "note: 9 of 9 images of FAKE are JPEG, whose losses change the" in out
+    assert "note: 9 of 9 images of FAKE are JPEGs" in out
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_intra_fid_goes_by_the_names_of_classes(capsys, place, form):
+def test_intra_fid_matches_classes_by_name(capsys, place, form):
     real, fake = (pack(place / f"{side}_classes", form) for side in COUNTS)
     line = line_of(capsys, place, real, fake, "--metrics", "intra_fid")
     expected = intra_fid.intra_frechet_distance(
@@ -184,7 +186,7 @@ def test_intra_fid_goes_by_the_names_of_classes(capsys, place, form):
     np.testing.assert_allclose(line["intra-FD-64"], expected.mean, rtol=1e-6)
 
 
-def test_labels_of_arrays_meet_folders_of_such_names(capsys, place, tmp_path):
+def test_labels_of_arrays_match_folders_with_these_names(capsys, place, tmp_path):
     for index, image in enumerate(images("real")):
         write(tmp_path / str(index % 2) / f"{index:02}.png", image)
     lines = [
@@ -194,12 +196,12 @@ def test_labels_of_arrays_meet_folders_of_such_names(capsys, place, tmp_path):
     assert lines[0]["intra-FD-64"] == pytest.approx(lines[1]["intra-FD-64"], rel=1e-9)
 
 
-def test_statistics_written_stand_in_for_the_images(capsys, place, tmp_path):
+def test_saved_statistics_replace_the_images(capsys, place, tmp_path):
     path = tmp_path / "real.npz"
     sets = [place / "real", place / "fake"]
     whole = line_of(capsys, place, *sets, "--save_statistics", path)
     again = line_of(capsys, place, path, place / "fake", "--metrics", "fid")
-    # Rounding of covariances that 12 images leave singular.
+    # The covariances of 12 images are singular, which amplifies rounding.
     assert again["FD-64"] == pytest.approx(whole["FD-64"], rel=1e-7)
     assert (again["real_images"], again["real_assumed_alike"]) == (12, False)
     with np.load(path) as file:
@@ -215,16 +217,15 @@ def test_statistics_written_stand_in_for_the_images(capsys, place, tmp_path):
     )
 
 
-def test_statistics_that_say_nothing_must_be_vouched_for(capsys, place, tmp_path):
+def test_statistics_without_provenance_need_assume_alike(capsys, place, tmp_path):
     moments = Statistics.of(features("real"))
     np.savez(tmp_path / "s.npz", mu=moments.mean, sigma=moments.cov)
     arguments = [tmp_path / "s.npz", place / "fake", "--metrics", "fid"]
-    assert run(capsys, place, *arguments) == (
-        1,
-        "",
-        f"error: REAL='{tmp_path}/s.npz' does not say how it was measured; pass "
-        "--assume_alike if it was by pipeline 'tf' at tap '64' of the same weights.\n",
-    )
+    code, out, err = run(capsys, place, *arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: REAL='{tmp_path}/s.npz' does not record")
+    for part in ("--assume_alike", "pipeline 'tf'", "tap '64'", "same weights"):
+        assert part in err
     line = line_of(capsys, place, *arguments, "--assume_alike")
     expected = fid.frechet_distance(features("real"), features("fake"))
     assert line["FD-64"] == pytest.approx(expected, rel=1e-6)
@@ -234,21 +235,23 @@ def test_statistics_that_say_nothing_must_be_vouched_for(capsys, place, tmp_path
 def test_a_set_is_named_by_its_folder(monkeypatch, tmp_path):
     (tmp_path / "photos").mkdir()
     monkeypatch.chdir(tmp_path / "photos")
-    assert request.name_of(".") == request.name_of(f"{tmp_path}/photos/") == "photos"
+    assert plan.name_of(".") == plan.name_of(f"{tmp_path}/photos/") == "photos"
 
 
-def test_what_statistics_cannot_give_is_left_out_and_said(capsys, place, tmp_path):
+def test_metrics_that_statistics_do_not_allow_are_left_out_and_reported(
+    capsys, place, tmp_path
+):
     made = Provenance("a", "", "b", "tf", "64", first_layers().digest)
     save(tmp_path / "s.npz", Statistics.of(features("real"), made))
     line = line_of(capsys, place, tmp_path / "s.npz", place / "fake")
     assert line["metrics"] == ["fid"]
-    why = "needs each real image, and REAL holds statistics only"
+    why = "needs each real image, but REAL holds only statistics"
     assert line["left_out"]["kid"] == why
-    *_, row = [row for row in report.table(line).splitlines() if " kid " in row]
+    *_, row = [row for row in evaluate.table(line).splitlines() if " kid " in row]
     assert row.split(maxsplit=3) == ["left", "out", "kid", why]
 
 
-# What is refused: one sentence, exit code 1, and nothing on stdout.
+# Errors: one sentence, exit code 1, and nothing on stdout.
 
 
 def statistics(path, **changes):
@@ -280,40 +283,43 @@ def classes(path, names):
     return path
 
 
+def damaged_statistics(path):
+    np.savez(path, mu=np.zeros(3), sigma=np.zeros((2, 2)))
+    return path
+
+
 def cut(path, place):
     content = (place / "w.safetensors").read_bytes()
     return put(path, content[: len(content) // 2])
 
 
+# By case: the arguments, and what the message contains, in this order.
 CASES = {
-    "no such set": (lambda p, _: [p / "no", p], "REAL='{p}/no' does not exist; "),
-    "empty folder": (lambda p, _: [p, p], "REAL='{p}' holds no images (.bmp, "),
+    "no such set": (lambda p, _: [p / "no", p], ["REAL='{p}/no'", "not exist"]),
+    "empty folder": (lambda p, _: [p, p], ["REAL='{p}'", "no images (.bmp, "]),
     "unreadable image": (
         lambda p, s: [unreadable(p), s / "fake"],
-        "REAL: '{p}/b.png' cannot be read as an image (its format is not known); mend "
-        "or remove it.",
+        ["REAL: '{p}/b.png'", "its format is not known", "remove it"],
     ),
     "NaN": (
         lambda p, s: [s / "real", floats(p / "a.npz", np.nan)],
-        "FAKE='{p}/a.npz': images of dtype float32 hold NaN; ",
+        ["FAKE='{p}/a.npz'", "images of dtype float32 hold NaN; "],
     ),
     "out of range": (
         lambda p, s: [s / "real", floats(p / "a.npz", 7)],
-        "FAKE='{p}/a.npz': images of dtype float32 range from 7 to 7, beyond [-1, 1]; ",
+        ["FAKE='{p}/a.npz'", "float32 range from 7 to 7, beyond [-1, 1]; "],
     ),
     "too few": (
         lambda p, s: [s / "real", few(p / "a.npz", 1)],
-        "metrics: 'fid' needs 2 images at least, and FAKE holds 1; give what it needs, "
-        "or leave it out.",
+        ["metrics: 'fid' needs at least 2 images", "FAKE holds 1; ", "--metrics"],
     ),
     "too few for what was asked": (
         lambda p, s: [few(p / "a.npz", 6), s / "fake", "--metrics=density_coverage"],
-        "metrics: 'density_coverage' needs 7 images at least, and REAL holds 6; ",
+        ["metrics: 'density_coverage' needs at least 7 images", "REAL holds 6; "],
     ),
     "class without reference": (
         lambda p, s: [s / "real_classes", classes(p, "xy"), "--metrics=intra_fid"],
-        "class 'x' has 1 generated images but no reference; add real images of it, or "
-        "remove it.",
+        ["class 'x' has 1 generated images but no real", "add", "remove it"],
     ),
     "class without fakes": (
         lambda p, s: [
@@ -321,8 +327,7 @@ CASES = {
             classes(p, ["cat"] * 2),
             "--metrics=intra_fid",
         ],
-        "class 'dog' has 6 real and 0 generated images, fewer than 4 and 2; add some, "
-        "or remove it from both.",
+        ["class 'dog' has 6 real and 0 generated images", "4 and 2", "remove it"],
     ),
     "no classes": (
         lambda p, s: [
@@ -330,11 +335,11 @@ CASES = {
             few(p / "a.npz", 9),
             "--metrics=fid,intra_fid",
         ],
-        "FAKE='{p}/a.npz' holds no array 'labels', which intra_fid needs; ",
+        ["FAKE='{p}/a.npz' holds no array 'labels'", "intra_fid"],
     ),
     "no weights": (
         lambda p, s: [s / "real", s / "fake", "--weights", p / "w.pth"],
-        "weights='{p}/w.pth' does not exist; ",
+        ["weights='{p}/w.pth' does not exist; "],
     ),
     "wrong weights": (
         lambda p, s: [
@@ -343,7 +348,7 @@ CASES = {
             "--weights",
             put(p / "w.safetensors", b"hello"),
         ],
-        "weights='{p}/w.safetensors' cannot be read as a safetensors file (",
+        ["weights='{p}/w.safetensors' is not a readable safetensors file ("],
     ),
     "cut weights": (
         lambda p, s: [
@@ -352,24 +357,23 @@ CASES = {
             "--weights",
             cut(p / "w.safetensors", s),
         ],
-        "weights='{p}/w.safetensors' cannot be read as a safetensors file (",
+        ["weights='{p}/w.safetensors' is not a readable safetensors file ("],
     ),
     "statistics of another pipeline": (
         lambda p, s: [statistics(p / "a.npz", pipeline="pytorch"), s / "fake"],
-        "pipeline='pytorch' of the real statistics is not the fake ones' 'tf'; ",
+        ["pipeline='pytorch' of the real", "pipeline='tf' of the generated"],
     ),
     "statistics by other weights": (
         lambda p, s: [statistics(p / "a.npz", weights="other"), s / "fake"],
-        "weights='other' of the real statistics is not the fake ones' '",
+        ["weights='other' of the real", "of the generated"],
     ),
     "statistics with kid": (
         lambda p, s: [statistics(p / "a.npz"), s / "fake", "--metrics=fid,kid"],
-        "metrics: 'kid' needs each real image, and REAL holds statistics only; give "
-        "what it needs, or leave it out.",
+        ["metrics: 'kid' needs each real image", "REAL holds only statistics; "],
     ),
     "statistics of fakes": (
         lambda p, s: [s / "real", statistics(p / "a.npz")],
-        "FAKE='{p}/a.npz' holds statistics, which only REAL may be; ",
+        ["FAKE='{p}/a.npz' holds statistics", "REAL"],
     ),
     "statistics of statistics": (
         lambda p, s: [
@@ -378,60 +382,66 @@ CASES = {
             "--save_statistics",
             p / "b.npz",
         ],
-        "REAL='{p}/a.npz' holds statistics already; leave --save_statistics out.",
+        ["REAL='{p}/a.npz'", "holds statistics; drop --save_statistics"],
+    ),
+    "damaged statistics": (
+        lambda p, s: [damaged_statistics(p / "a.npz"), s / "fake"],
+        ["REAL='{p}/a.npz'", "recreate"],
     ),
     "corrupt npz": (
         lambda p, s: [put(p / "a.npz", b"PK\x03\x04 no more"), s / "fake"],
-        "REAL='{p}/a.npz' cannot be read as an .npz file (File is not a zip file); ",
+        ["REAL='{p}/a.npz' is not a readable .npz file (File is not a zip file); "],
     ),
     "unknown metric": (
         lambda p, s: [s / "real", s / "fake", "--metrics=fid,lpips"],
-        "metrics: 'lpips' is not known; choose among fid, is, ",
+        ["metrics: 'lpips' is not known; choose among fid, is, "],
     ),
     "unknown protocol": (
         lambda p, s: [s / "real", s / "fake", "--protocol=clean"],
-        "protocol='clean' is not known; choose among torch-fidelity, ",
+        ["protocol='clean' is not known; choose among torch-fidelity, "],
     ),
     "unknown tap": (
         lambda p, s: [s / "real", s / "fake", "--tap=2047"],
-        "tap='2047' is not known; choose among 64, 192, 768, 1280, 2048, logits_un",
+        ["tap='2047' is not known; choose among 64, 192, 768, 1280, 2048, logits_un"],
     ),
     "uncovered tap": (
         lambda p, s: [s / "real", s / "fake", "--tap=2048"],
-        "tap='2048': the weights cover 64 only; choose among these, or give whole w",
+        ["tap='2048'", "cover 64; ", "complete weights"],
     ),
     "uncovered logits": (
         lambda p, s: [s / "real", s / "fake", "--metrics=is"],
-        "metrics: 'is' needs logits_unbiased, which the weights do not reach; ",
+        ["metrics: 'is' needs logits_unbiased", "weights"],
     ),
     "nowhere to write": (
         lambda p, s: [s / "real", s / "fake", "--json", p / "no" / "a.jsonl"],
-        "json='{p}/no/a.jsonl' cannot be written; name a file in a folder that is ",
+        ["json='{p}/no/a.jsonl' is not writable; choose"],
     ),
     "no name for statistics": (
         lambda p, s: [s / "real", s / "fake", "--save_statistics", p / "a.txt"],
-        "save_statistics='{p}/a.txt' would be taken for another kind; ",
+        ["save_statistics='{p}/a.txt'", ".npz"],
     ),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_cannot_be_is_one_sentence(capsys, place, tmp_path, case):
-    arguments, sentence = CASES[case]
+def test_invalid_input_gives_one_sentence(capsys, place, tmp_path, case):
+    arguments, parts = CASES[case]
     code, out, err = run(capsys, place, *arguments(tmp_path, place))
     assert (code, out) == (1, "")
     last = err.splitlines()[-1]
-    assert last.startswith("error: " + sentence.format(p=tmp_path))
-    assert last.endswith(".")
+    assert last.startswith("error: " + parts[0].format(p=tmp_path))
+    for part in parts:
+        _, found, last = last.partition(part.format(p=tmp_path))
+        assert found, (part, err)
+    assert err.endswith(".\n")
     assert "Traceback" not in err
 
 
-def test_a_batch_of_less_than_nothing_is_refused(capsys):
+def test_a_negative_batch_size_is_refused(capsys):
     assert evaluate.main(["a", "b", "--batch_size", "-1"]) == 1
-    assert capsys.readouterr().err == (
-        "error: batch_size=-1 is not a number of images; set it to 1 or more, or to 0 "
-        "for the usual one.\n"
-    )
+    error = capsys.readouterr().err
+    assert error.startswith("error: batch_size=-1 is negative; ")
+    assert "default" in error
 
 
 def test_the_module_is_a_command():
@@ -441,7 +451,4 @@ def test_the_module_is_a_command():
         text=True,
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        "error: REAL='no/such' does not exist; name a folder or .zip of images, or an "
-        ".npz.\n"
-    )
+    assert done.stderr.startswith("error: REAL='no/such' does not exist; pass a folder")

@@ -1,4 +1,4 @@
-"""Distances class by class, their floor, and classes that cannot be measured."""
+"""Distances within classes, their floor, and invalid classes."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ D = 24
 
 
 def labelled(seed, counts, shift=0.0):
-    """Returns features about 3 * label and labels, in a random order."""
+    """Returns features around 3 * label, and labels, in random order."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(list(counts), list(counts.values())))
     rows = rng.standard_normal((len(labels), D)) + 3 * labels[:, None] + shift
@@ -22,7 +22,7 @@ def labelled(seed, counts, shift=0.0):
 REAL, FAKE = labelled(0, REAL_COUNTS), labelled(1, FAKE_COUNTS)
 
 
-def test_each_class_is_the_distance_of_its_rows():
+def test_each_class_has_the_distance_of_its_rows():
     found = intra_frechet_distance(*REAL, *FAKE)
     assert list(found.classes) == [-1, 3, 7]
     for label, one in found.classes.items():
@@ -32,7 +32,7 @@ def test_each_class_is_the_distance_of_its_rows():
         )
 
 
-def test_the_means_give_each_class_one_vote():
+def test_the_means_weight_classes_equally():
     found = intra_frechet_distance(*REAL, *FAKE)
     for mean, name in (
         (found.mean, "distance"),
@@ -43,7 +43,7 @@ def test_the_means_give_each_class_one_vote():
         np.testing.assert_allclose(mean, sum(values) / 3, rtol=1e-12)
 
 
-def test_all_counts_are_told():
+def test_all_counts_are_reported():
     found = intra_frechet_distance(*REAL, *FAKE).classes
     assert {
         label: (one.real_count, one.fake_count, one.half_count)
@@ -51,7 +51,7 @@ def test_all_counts_are_told():
     } == {3: (60, 50, 30), 7: (41, 100, 20), -1: (200, 30, 30)}
 
 
-def test_labels_exchanged_are_seen_within_classes_and_nowhere_else():
+def test_swapped_labels_change_only_the_distances_within_classes():
     rows, labels = FAKE
     exchanged = np.choose(np.searchsorted([-1, 3, 7], labels), [3, -1, 7])
     right = intra_frechet_distance(*REAL, *FAKE, classes=[3, -1])
@@ -70,7 +70,7 @@ def test_the_floor_is_the_bias_of_the_halves():
     error = np.std(floors, ddof=1) / np.sqrt(12)
     # 4 % for the terms in 1 / h^2.
     assert abs(found.floor - expected) < 4 * error + 0.04 * expected
-    assert found.mean < 0.6 * found.floor  # it has 1000 against 1000
+    assert found.mean < 0.6 * found.floor  # the mean compares 1000 with 1000 images
 
 
 def test_a_perfect_generator_matches_the_floor():
@@ -81,7 +81,7 @@ def test_a_perfect_generator_matches_the_floor():
     assert abs(found.matched - found.floor) < error < 0.2 * found.floor
 
 
-def test_a_generator_that_is_off_is_above_the_floor_by_that():
+def test_an_error_of_the_generator_adds_to_the_floor():
     counts = dict.fromkeys(range(10), 100)
     moved = labelled(5, counts, shift=0.5)
     found = intra_frechet_distance(*labelled(4, counts), *moved)
@@ -97,7 +97,7 @@ def test_the_halves_share_no_image():
     assert abs(found.mean) < 1e-11
 
 
-def test_a_class_draws_the_same_halves_whichever_others_there_are():
+def test_the_halves_of_a_class_do_not_depend_on_other_classes():
     all_three = intra_frechet_distance(*REAL, *FAKE)
     alone = intra_frechet_distance(*REAL, *FAKE, classes=[7])
     assert alone.classes == {7: all_three.classes[7]}
@@ -106,7 +106,7 @@ def test_a_class_draws_the_same_halves_whichever_others_there_are():
     assert reseeded.floor != alone.floor
 
 
-def test_features_may_lie_in_a_file(tmp_path):
+def test_features_can_be_memory_maps(tmp_path):
     np.save(tmp_path / "real.npy", REAL[0])
     mapped = np.load(tmp_path / "real.npy", mmap_mode="r")
     found = intra_frechet_distance(mapped, REAL[1], *FAKE)
@@ -126,32 +126,32 @@ def without(pair, label, kept=0):
             without(REAL, 3),
             FAKE,
             {},
-            "^class 3 has 50 generated images but no reference; add real images of it",
+            "^class 3 has 50 generated images but no real ones; add real",
         ),
         (
             REAL,
             without(FAKE, 7),
             {},
-            "^class 7 has 41 real and 0 generated images, fewer than 4 and 2; add some",
+            "^class 7 has 41 real and 0 generated images, fewer than 4 and 2; add",
         ),
         (
             without(REAL, 3, kept=3),
             FAKE,
             {},
-            "^class 3 has 3 real and 50 generated images, fewer than 4 and 2; add some",
+            "^class 3 has 3 real and 50 generated images, fewer than 4 and 2; add",
         ),
         (
             REAL,
             without(FAKE, 3, kept=1),
             {},
-            "^class 3 has 60 real and 1 generated images, fewer than 4 and 2; add some",
+            "^class 3 has 60 real and 1 generated images, fewer than 4 and 2; add",
         ),
-        (REAL, FAKE, {"classes": [5]}, "^class 5 has 0 generated images but no refere"),
+        (REAL, FAKE, {"classes": [5]}, "^class 5 has 0 generated images but no real"),
         (
             REAL,
             FAKE,
             {"classes": []},
-            r"^classes=\[\] name nothing to measure; name at",
+            r"^classes=\[\] is empty; pass at least one",
         ),
         (
             (REAL[0], REAL[1][1:]),
@@ -165,11 +165,16 @@ def without(pair, label, kept=0):
             {},
             r"^fake_labels of shape \(180,\) and type float64 are not one class for ea",
         ),
-        (REAL, (FAKE[0][:, 1:], FAKE[1]), {}, "^real features of d=24 cannot be compa"),
+        (
+            REAL,
+            (FAKE[0][:, 1:], FAKE[1]),
+            {},
+            "^real features with d=24 cannot be compa",
+        ),
         (REAL, (FAKE[0] * np.nan, FAKE[1]), {}, "^fake features hold NaN or infinite "),
         (REAL, (FAKE[0][:0], FAKE[1][:0]), {}, "^fake features of 0 images are too fe"),
     ],
 )
-def test_classes_that_cannot_be_measured(real, fake, options, message):
+def test_invalid_classes_are_refused(real, fake, options, message):
     with pytest.raises(UserError, match=message):
         intra_frechet_distance(*real, *fake, **options)

@@ -1,4 +1,4 @@
-"""Kernel distances against stored ones, and estimates written out."""
+"""Kernel distances against stored values, and against explicit estimates."""
 
 import golden_features
 import numpy as np
@@ -16,17 +16,17 @@ def stored_options(case):
 
 
 @pytest.mark.parametrize("case", golden_features.CASES + "F")
-def test_stored_distances_are_met(case):
+def test_stored_distances_are_reproduced(case):
     found = kernel_distance(*golden_features.features(case), **stored_options(case))
     stored = GOLDEN[f"{case}_f64_kid_mean"], GOLDEN[f"{case}_f64_kid_std"]
     np.testing.assert_allclose(found, stored, rtol=1e-9)
 
 
 @pytest.mark.parametrize("case", "BCD")
-def test_float32_features_are_met(case):
+def test_stored_distances_of_float32_features_are_reproduced(case):
     features = golden_features.features(case, np.float32)
     mean, deviation = kernel_distance(*features, **stored_options(case))
-    # The oracle keeps float32, in sums of which the differences are small.
+    # The reference code sums in float32, and takes small differences of large sums.
     np.testing.assert_allclose(mean, GOLDEN[f"{case}_f32_kid_mean"], rtol=2e-6)
     np.testing.assert_allclose(deviation, GOLDEN[f"{case}_f32_kid_std"], rtol=2e-5)
 
@@ -38,7 +38,7 @@ def test_generated_images_are_drawn_first():
     assert abs(exchanged / GOLDEN["D_f64_kid_mean"] - 1) > 1e-4
 
 
-def test_one_subset_of_all_is_the_estimate_written_out():
+def test_one_subset_of_all_images_is_the_explicit_estimate():
     rng = np.random.default_rng(0)
     real, fake = rng.standard_normal((2, 6, 3))
 
@@ -57,7 +57,7 @@ def test_one_subset_of_all_is_the_estimate_written_out():
     np.testing.assert_allclose(found, (expected, 0), rtol=1e-12)
 
 
-def test_samples_of_one_distribution_are_on_average_at_no_distance():
+def test_samples_of_one_distribution_have_distance_zero_on_average():
     rng = np.random.default_rng(1)
     values = [
         kernel_distance(*rng.standard_normal((2, 50, 8)), subsets=1, subset_size=50)[0]
@@ -73,20 +73,22 @@ def test_samples_of_one_distribution_are_on_average_at_no_distance():
         (9, 10, {}, "real features of 9 images are too few; pass at least 10"),
         (10, 9, {}, "fake features of 9 images are too few; pass at least 10"),
         (0, 10, {}, "real features of 0 images are too few; pass at least 10"),
-        (10, 10, {"subsets": 0}, "subsets=0 of subset_size=10 measure nothing; set th"),
-        (10, 10, {"subset_size": 1}, "subsets=100 of subset_size=1 measure nothing"),
+        (10, 10, {"subsets": 0}, "subsets=0 and subset_size=10 .*at least 1 subset"),
+        (10, 10, {"subset_size": 1}, "subsets=100 and subset_size=1 .*of 2 images"),
     ],
 )
-def test_too_little_to_compare(real, fake, options, message):
+def test_too_few_images_or_subsets_are_refused(real, fake, options, message):
     with pytest.raises(UserError, match=message):
         kernel_distance(
             np.zeros((real, 3)), np.zeros((fake, 3)), **{"subset_size": 10, **options}
         )
 
 
-def test_features_of_two_widths_or_not_finite():
+def test_features_with_different_d_or_not_finite_are_refused():
     rows = np.zeros((10, 3))
-    with pytest.raises(UserError, match="real features of d=3 cannot be compared with"):
+    with pytest.raises(
+        UserError, match="real features with d=3 cannot be compared with"
+    ):
         kernel_distance(rows, rows[:, 1:], subset_size=10)
     with pytest.raises(UserError, match="fake features hold NaN or infinite values in"):
         kernel_distance(rows, rows + np.nan, subset_size=10)

@@ -1,8 +1,8 @@
-"""The same numbers as torch-fidelity, pytorch-fid and prdc, where they are installed.
+"""The same scores as torch-fidelity, pytorch-fid and prdc, if they are installed.
 
-They were made for float32 features, which torch-fidelity averages in float32: 2e-6. Of
-float64 features the same sums are taken, so 1e-9 leaves room for rounding only. Their
-argument order is generated first.
+torch-fidelity averages float32 features in float32, hence the bound of 2e-6. For
+float64 features the sums are the same, so the bound of 1e-9 only covers rounding. These
+packages take the generated images first.
 """
 
 import importlib
@@ -21,7 +21,7 @@ from sagan_jax.metrics.statistics_files import load, save
 TOLERANCE = {np.float64: 1e-9, np.float32: 2e-6}
 DTYPES = pytest.mark.parametrize("dtype", TOLERANCE)
 SIZES = pytest.mark.parametrize("sizes", [(300, 400, 16), (500, 260, 64)])  # and d
-# Their warnings are not ours to mend.
+# Warnings in their code.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
@@ -104,7 +104,7 @@ def test_kernel_distance_is_torch_fidelitys(sizes, dtype):
     mean, deviation = kernel_distance(real, fake, subsets=20, subset_size=200)
     stored = expected["kernel_inception_distance_mean"]
     np.testing.assert_allclose(mean, stored, rtol=TOLERANCE[dtype])
-    # In float32 it is the difference of near numbers once more.
+    # In float32 it is a difference of nearly equal numbers.
     stored = expected["kernel_inception_distance_std"]
     np.testing.assert_allclose(deviation, stored, rtol=20 * TOLERANCE[dtype])
 
@@ -122,7 +122,7 @@ def test_inception_score_is_torch_fidelitys(dtype, seed, splits):
         inception_score(logits, splits, seed),
         list(expected.values()),
         rtol=1e-9,
-        atol=1e-12,  # of the deviation of one split, 0
+        atol=1e-12,  # the deviation of a single split is 0
     )
 
 
@@ -135,7 +135,7 @@ def test_precision_and_recall_are_torch_fidelitys(sizes, dtype, k):
     expected = theirs.prc_features_to_metric(
         *map(torch.from_numpy, (fake, real)), prc_neighborhood=k, verbose=False
     )
-    # The shares are equal; it says them in float32.
+    # The shares are equal, but returned as float32.
     stored = expected["precision"], expected["recall"]
     np.testing.assert_allclose(precision_recall(real, fake, k), stored, rtol=1e-7)
 

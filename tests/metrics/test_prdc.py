@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage against stored ones and differences."""
+"""Precision, recall, density and coverage against stored values and explicit sums."""
 
 import golden_features
 import numpy as np
@@ -13,7 +13,7 @@ DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
 def by_differences(real, fake, k):
-    """Returns precision, recall, density and coverage from one table of distances."""
+    """Returns precision, recall, density and coverage from a matrix of distances."""
 
     def distances(a, b):
         return np.linalg.norm(a[:, None] - b, axis=2)
@@ -31,7 +31,7 @@ def all_four(real, fake, k):
     return *precision_recall(real, fake, k), *density_coverage(real, fake, k)
 
 
-# Shares of counts: equal but for the last bit of a division.
+# Shares are equal up to the last bit of a division.
 def assert_same(found, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-15)
 
@@ -39,7 +39,7 @@ def assert_same(found, expected):
 @DTYPES
 @pytest.mark.parametrize("k", [3, 5])
 @pytest.mark.parametrize("case", golden_features.CASES)
-def test_stored_shares_are_met_exactly(case, k, dtype):
+def test_stored_shares_are_reproduced_exactly(case, k, dtype):
     found = all_four(*golden_features.features(case, dtype), k)
     assert_same(found, GOLDEN[f"{case}_exact_k{k}_p_r_d_c_margin"][:4])
     bits = f"f{8 * np.dtype(dtype).itemsize}"
@@ -47,37 +47,42 @@ def test_stored_shares_are_met_exactly(case, k, dtype):
     assert_same(found, [GOLDEN[f"{case}_{bits}_prdc{k}_{name}"] for name in names])
     if k == 3:
         oracle = [GOLDEN[f"{case}_{bits}_prc_{name}"] for name in names[:2]]
-        np.testing.assert_allclose(found[:2], oracle, rtol=1e-7)  # it says float32
+        np.testing.assert_allclose(found[:2], oracle, rtol=1e-7)  # it returns float32
 
 
 @pytest.mark.parametrize("k", [2, 4])
-def test_another_neighbour_is_told_apart(k):
+def test_another_k_changes_the_shares(k):
     found = precision_recall(*golden_features.features("A"), k)
     stored = GOLDEN["A_exact_k3_p_r_d_c_margin"][:2]
     assert (np.abs(found / stored - 1) > 0.1).all()
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
-def test_a_set_lies_within_itself_and_ties_are_no_part_of_density(k):
+def test_a_set_covers_itself_and_ties_do_not_count_for_density(k):
     real, fake = golden_features.features("F")
-    # Each ball holds its centre and k - 1 neighbours; the k-th is on its surface.
+    # Each ball contains its centre and k - 1 neighbours; the k-th is on its surface.
     assert all_four(real, fake, k) == (1, 1, 1, 1)
     order = np.random.default_rng(0).permutation(len(fake))
     assert all_four(real, fake[order], k) == (1, 1, 1, 1)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_distances_that_rounding_alone_tells_apart_are_ties(seed):
-    # The corners of a simplex, turned: each is as far from any other.
+def test_distances_within_rounding_are_ties(seed):
+    # The corners of a rotated simplex: all distances are equal.
     turn, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((60, 60)))
     real, fake = turn[:30], turn[30:]
     assert all_four(real, fake, 3) == (1, 1, 0, 0)
 
 
-def test_images_repeated_without_end_are_ties_too():
+def test_repeated_images_are_ties_too():
     point = np.random.default_rng(0).standard_normal((1, 40)).astype(np.float32)
     same = np.repeat(100 * point, 10, axis=0)
-    assert all_four(same, same, 3) == (1, 1, 0, 0)  # radius 0, and nothing below it
+    assert all_four(same, same, 3) == (
+        1,
+        1,
+        0,
+        0,
+    )  # the radius is 0, and no distance is below it
 
 
 @pytest.mark.parametrize("block", [3, 2048])
@@ -88,7 +93,7 @@ def test_blocks_change_nothing(block, monkeypatch):
     assert_same(all_four(real, fake, 2), by_differences(real, fake, 2))
 
 
-def test_a_tight_cluster_is_precise_and_recalls_nothing():
+def test_a_tight_cluster_has_high_precision_and_no_recall():
     rng = np.random.default_rng(2)
     real, fake = rng.standard_normal((500, 8)), 0.05 * rng.standard_normal((400, 8))
     precision, recall = precision_recall(real, fake)
@@ -99,7 +104,7 @@ def test_a_tight_cluster_is_precise_and_recalls_nothing():
     assert coverage < 0.5
 
 
-def test_a_wide_cloud_is_not_precise_and_recalls_all():
+def test_a_wide_cloud_has_low_precision_and_full_recall():
     rng = np.random.default_rng(3)
     real, fake = rng.standard_normal((500, 8)), 3 * rng.standard_normal((500, 8))
     precision, recall = precision_recall(real, fake)
@@ -115,14 +120,14 @@ def test_samples_of_one_distribution_have_density_one():
     )
     error = np.std(densities) / np.sqrt(20)
     assert abs(np.mean(densities) - 1) < 4 * error
-    # A ball is missed if none of the nearest k of both sets' points is a fake's.
+    # A ball contains no fake if the nearest k points of both sets are all real.
     missed = np.prod([(300 - i) / (600 - i) for i in range(1, 6)])
     assert abs(np.mean(coverages) - 1 + missed) < 4 * np.std(coverages) / np.sqrt(20)
 
 
-def test_far_from_the_origin_the_same_is_measured():
+def test_a_large_offset_changes_nothing():
     real, fake = golden_features.features("C")
-    moved = real + 1e5, fake + 1e5  # where float64 holds 1e-11, their squares 1e-3
+    moved = real + 1e5, fake + 1e5  # float64 resolves 1e-11 there, and 1e-3 of squares
     assert all_four(*moved, 5) == all_four(real, fake, 5)
 
 
@@ -136,7 +141,7 @@ def test_far_from_the_origin_the_same_is_measured():
         (
             (9, 2),
             (9, 3),
-            "real features of d=2 cannot be compared with fake ones of d=",
+            "real features with d=2 cannot be compared with .* d=3",
         ),
         ((9, 2, 1), (9, 2), r"real features of shape \(9, 2, 1\) are not \[N, d\]"),
     ],
@@ -147,9 +152,9 @@ def test_sets_that_cannot_be_compared(metric, real, fake, message):
 
 
 @pytest.mark.parametrize("metric", [precision_recall, density_coverage])
-def test_no_neighbour_or_no_number(metric):
+def test_k_of_zero_and_nan_features_are_refused(metric):
     rows = np.zeros((9, 2))
-    with pytest.raises(UserError, match="k=0 is no neighbour; set it to 1 or more"):
+    with pytest.raises(UserError, match=r"k=0 .*set it to 1 or more"):
         metric(rows, rows, 0)
     with pytest.raises(
         UserError, match="real features hold NaN or infinite values in 9"

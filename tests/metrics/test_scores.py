@@ -1,4 +1,4 @@
-"""Which numbers come of which metrics, under which names; values are those of each."""
+"""The table of metrics: values, column names and requirements."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from sagan_jax.errors import UserError
 from sagan_jax.metrics import fid, inception_score, intra_fid, kid, prdc, scores
 from sagan_jax.metrics.protocols import PROTOCOLS, protocol_of
-from sagan_jax.metrics.scores import METRICS, Measured
+from sagan_jax.metrics.scores import METRICS, USUAL, Measured
 from sagan_jax.metrics.statistics import Provenance, Statistics
 
 MADE = Provenance("a", "train", "centre square, 32 px", "tf", "192", "w")
@@ -51,11 +51,49 @@ def test_each_metric_has_the_value_of_its_own_function():
     assert (found["FID_infinity"], found["FID_infinity_from"]) == (line.value, 5)
 
 
-def test_only_what_was_asked_for_is_there():
+@pytest.mark.parametrize("name", METRICS)
+def test_the_table_names_the_columns_and_the_fewest_images(name):
+    metric = METRICS[name]
+    least_real, least_fake = metric.least
+    few = {
+        "real": measured(0, max(least_real, 1), labels=np.zeros(least_real or 1, int)),
+        "fake": measured(1, least_fake, labels=np.zeros(least_fake, int)),
+    }
+    assert tuple(compute(name, **few)) == metric.columns
+    for side, count in zip(few, metric.least, strict=True):
+        if count > 1:
+            fewer = measured(2, count - 1, labels=np.zeros(count - 1, int))
+            with pytest.raises(UserError, match=r"few|small"):
+                compute(name, **few | {side: fewer})
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_table_names_what_a_metric_needs(name):
+    metric = METRICS[name]
+    statistics = Statistics.of(REAL.features, MADE)
+    for needed, changes in (
+        (metric.needs_real_images, {"real": statistics}),
+        (metric.needs_logits, {"fake": measured(1, logits=None)}),
+        (metric.needs_classes, {"fake": measured(1, labels=None)}),
+    ):
+        if needed:
+            with pytest.raises(UserError, match=f"^metrics='{name}': .*needs"):
+                compute(name, **changes)
+        else:
+            assert compute(name, **changes)
+
+
+def test_the_usual_metrics_are_metrics():
+    assert set(USUAL) <= METRICS.keys()
+    assert scores.names_of("") == USUAL
+    assert scores.names_of("kid, fid,kid") == ("kid", "fid")
+
+
+def test_only_the_chosen_metrics_are_computed():
     assert list(compute("is")) == ["IS", "IS_std"]
 
 
-def test_numbers_of_another_layer_have_other_names():
+def test_scores_of_another_layer_have_other_names():
     assert list(compute("fid", "kid", frechet="FD-768")) == [
         "FD-768",
         "KD-768",
@@ -89,36 +127,46 @@ def test_a_protocol_decides_how_the_inception_score_is_split(name):
     [
         (["fit"], {}, "metrics: 'fit' is not known; choose among fid, is, kid"),
         ([], {}, "metrics: '' is not known"),
-        (["is"], {"fake": measured(1, logits=None)}, "'is' needs the logits"),
+        (["is"], {"fake": measured(1, logits=None)}, "'is': .*logits.*weights"),
         (
             ["kid"],
             {"real": Statistics.of(REAL.features, MADE)},
-            "'kid' needs the features of each real image",
+            "'kid': .*each real image.*pass the images",
         ),
         (
             ["intra_fid"],
             {"fake": measured(1, labels=None)},
-            "'intra_fid' needs classes, and the generated images have none",
+            "'intra_fid': .*classes.*generated images have none",
         ),
+        (["precision_recall"], {"fake": measured(1, 4)}, "'precision_recall': .*4 im"),
         (
             ["fid"],
             {"fake": measured(1, provenance=Provenance(*"abc", "pytorch", *"ef"))},
-            "pipeline='tf' of the real statistics is not the fake ones' 'pytorch'",
+            "pipeline='tf' of the real .*pipeline='pytorch' of the generated",
         ),
         (
             ["fid"],
             {"real": Statistics.of(REAL.features)},
-            "real statistics of unknown provenance cannot be compared",
+            r"real statistics have no provenance.*Provenance\(",
         ),
     ],
-    ids=["unknown", "none", "logits", "statistics", "classes", "pipeline", "unsaid"],
+    ids=[
+        "unknown",
+        "none",
+        "logits",
+        "statistics",
+        "classes",
+        "few",
+        "pipeline",
+        "unsaid",
+    ],
 )
-def test_what_cannot_be_computed_is_refused(metrics, changes, sentence):
+def test_requirements_that_are_not_met_are_refused(metrics, changes, sentence):
     with pytest.raises(UserError, match=sentence):
         compute(*metrics, **changes)
 
 
-def test_an_unknown_protocol_is_refused_with_those_that_are_known():
+def test_an_unknown_protocol_is_refused_with_the_known_ones():
     with pytest.raises(
         UserError, match="protocol='x' is not known; choose among torch-"
     ):

@@ -1,4 +1,4 @@
-"""Self-attention in its three forms, and the controls in its place."""
+"""Self-attention in its three forms, and the residual blocks to compare it with."""
 
 import functools
 from typing import Any
@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 
 from sagan_jax.networks.attention import ATTENTION_FORMS, ResidualBlock, SelfAttention
+from sagan_jax.networks.layers import SNConv
 
 C, H, W = 16, 4, 6
 X = jnp.asarray(np.random.default_rng(0).normal(size=(2, H, W, C)), jnp.float32)
 FORMS = ("official", "paper", "port")
 RESIDUALS = ("residual", "residual_3x3", "residual_full")
+PLAIN = functools.partial(SNConv, spectral_norm=False)
 forms = pytest.mark.parametrize("form", FORMS)
 
 
 def _random_like(tree: Any) -> Any:
-    """Returns `tree` with every leaf drawn anew, gamma 0.7."""
+    """Returns `tree` with random leaves, and gamma 0.7."""
     rng = np.random.default_rng(1)
 
     def leaf(path: Any, like: jax.ShapeDtypeStruct) -> jax.Array:
@@ -31,14 +33,14 @@ def _random_like(tree: Any) -> Any:
 
 @functools.cache
 def _opened(kind: Any, /, **fields: Any) -> tuple[Any, Any]:
-    """Returns a block and variables with which it is not the identity."""
+    """Returns a block, and variables that do not make it the identity."""
     block = kind(**fields)
     return block, _random_like(jax.eval_shape(block.init, jax.random.key(0), X))
 
 
 @functools.cache
 def _differentiated(kind: Any, /, **fields: Any) -> Any:
-    """Returns params -> (output, gradients of its square sum), compiled once."""
+    """Returns the compiled params -> (output, gradients of its sum of squares)."""
     block, variables = _opened(kind, **fields)
 
     def loss(params: Any) -> tuple[jax.Array, jax.Array]:
@@ -96,12 +98,12 @@ def _attention_in_numpy(params: Any, x: Any, form: str) -> tuple[np.ndarray, Any
 
 @forms
 @pytest.mark.parametrize("bias", [False, True], ids=["", "bias"])
-def test_the_form_is_dense_numpy(form: str, bias: bool) -> None:
+def test_attention_equals_a_dense_form_in_numpy(form: str, bias: bool) -> None:
     block, variables = _opened(
         SelfAttention,
         attention_form=form,
         attention_bias=bias,
-        attention_spectral_norm=False,
+        conv=PLAIN,
     )
     assert variables.keys() == {"params"}
     out, updates = block.apply(variables, X, mutable=["attention"])
@@ -126,10 +128,8 @@ def test_the_convolutions_are_divided_by_their_sigmas(form: str) -> None:
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_residual_control_is_dense_numpy() -> None:
-    block, variables = _opened(
-        ResidualBlock, kind="residual", attention_spectral_norm=False
-    )
+def test_the_residual_block_equals_a_dense_form_in_numpy() -> None:
+    block, variables = _opened(ResidualBlock, kind="residual", conv=PLAIN)
     x, params = np.asarray(X, np.float64), variables["params"]
     hidden = np.maximum(_dense(x, params["conv1"]), 0)
     expected = x + 0.7 * _dense(hidden, params["conv2"])
@@ -144,7 +144,7 @@ def test_the_residual_control_is_dense_numpy() -> None:
 @pytest.mark.parametrize(
     ("form", "squares"), [("official", 1.25), ("paper", 0.5), ("port", 1.25)]
 )
-def test_attention_has_so_many_parameters(form: str, squares: float, c: int) -> None:
+def test_number_of_parameters_of_attention(form: str, squares: float, c: int) -> None:
     assert _count(SelfAttention, c, attention_form=form) == squares * c * c + 1
 
 
@@ -169,34 +169,34 @@ def test_attention_s_arrays_have_the_published_shapes() -> None:
     }
 
 
-def test_biases_come_only_when_asked_for() -> None:
+def test_attention_has_biases_only_with_attention_bias() -> None:
     added = _count(SelfAttention, 64, attention_bias=True) - _count(SelfAttention, 64)
     assert added == 8 + 8 + 32 + 64
 
 
 @pytest.mark.parametrize("c", range(16, 257, 8))
-def test_the_residual_control_has_as_many_parameters_as_attention(c: int) -> None:
+def test_the_1x1_residual_block_has_as_many_parameters_as_attention(c: int) -> None:
     assert _count(ResidualBlock, c, kind="residual") == _count(SelfAttention, c)
 
 
 @pytest.mark.parametrize(
     ("c", "hidden"), [(8, 1), (16, 1), (64, 4), (128, 9), (256, 18)]
 )
-def test_the_3x3_control_has_so_many_hidden_channels(c: int, hidden: int) -> None:
+def test_hidden_channels_of_the_3x3_residual_block(c: int, hidden: int) -> None:
     assert hidden == max(1, round(1.25 * c / 18))
     assert _count(ResidualBlock, c, kind="residual_3x3") == 2 * 9 * c * hidden + 1
 
 
-def test_the_full_control_keeps_its_channels() -> None:
+def test_the_full_residual_block_keeps_the_channels() -> None:
     assert _count(ResidualBlock, 32, kind="residual_full") == 2 * 9 * 32 * 32 + 1
 
 
-# What a pixel sees.
+# Receptive fields.
 
 
 @functools.cache
 def _reach(kind: Any, /, **fields: Any) -> np.ndarray:
-    """Returns [H, W]: whether the output at (0, 0) depends on the pixel."""
+    """Returns [H, W]: whether the output at (0, 0) depends on each pixel."""
     block, variables = _opened(kind, **fields)
 
     @jax.jit
@@ -220,7 +220,9 @@ def test_official_attention_sees_every_cell() -> None:
 @pytest.mark.parametrize(
     ("kind", "side"), [("residual", 1), ("residual_3x3", 3), ("residual_full", 3)]
 )
-def test_a_control_sees_no_further_than_its_kernels(kind: str, side: int) -> None:
+def test_a_residual_block_sees_no_further_than_its_kernels(
+    kind: str, side: int
+) -> None:
     seen = np.zeros((H, W), bool)
     seen[:side, :side] = True  # two 3x3 convolutions reach two pixels further
     reach = _reach(ResidualBlock, kind=kind)
@@ -230,7 +232,7 @@ def test_a_control_sees_no_further_than_its_kernels(kind: str, side: int) -> Non
 
 
 @pytest.mark.parametrize("form", ["paper", "port"])
-def test_unpooled_attention_moves_with_the_pixels(form: str) -> None:
+def test_unpooled_attention_is_permutation_equivariant(form: str) -> None:
     block, variables = _opened(SelfAttention, attention_form=form)
     order = np.random.default_rng(2).permutation(H * W)
 
@@ -267,7 +269,7 @@ def test_the_block_is_the_identity_while_gamma_is_zero(kind: Any, fields: Any) -
 
 
 @blocks
-def test_the_first_gradient_moves_gamma_alone(kind: Any, fields: Any) -> None:
+def test_the_first_gradient_is_zero_except_for_gamma(kind: Any, fields: Any) -> None:
     params = _opened(kind, **fields)[1]["params"]
     _, gradients = _differentiated(kind, **fields)({**params, "gamma": jnp.float32(0)})
     assert gradients.pop("gamma") != 0
@@ -281,7 +283,7 @@ def test_once_gamma_is_open_every_kernel_has_a_gradient(kind: Any, fields: Any) 
     assert all(np.any(leaf) for leaf in jax.tree.leaves(gradients))
 
 
-# The map.
+# The attention weights.
 
 
 @forms
@@ -295,7 +297,7 @@ def test_every_query_s_weights_sum_to_one(form: str) -> None:
     np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-6)
 
 
-def test_the_map_is_left_only_where_it_is_mutable() -> None:
+def test_the_weights_are_stored_only_if_mutable() -> None:
     block, variables = _opened(SelfAttention, attention_form="official")
     for mutable in (["spectral"], ["sigma"], []):
         _, updates = block.apply(variables, X, train=True, mutable=mutable)
@@ -305,7 +307,7 @@ def test_the_map_is_left_only_where_it_is_mutable() -> None:
         assert updates["attention"].keys() == {"weights"}
 
 
-def test_the_newest_map_replaces_the_older() -> None:
+def test_new_weights_replace_older_ones() -> None:
     block, variables = _opened(SelfAttention, attention_form="official")
     _, first = block.apply(variables, X, mutable=["attention"])
     _, second = block.apply({**variables, **first}, 2 * X, mutable=["attention"])
@@ -315,13 +317,13 @@ def test_the_newest_map_replaces_the_older() -> None:
 
 
 @pytest.mark.parametrize("train", [False, True])
-def test_init_leaves_no_map(train: bool) -> None:
+def test_init_stores_no_weights(train: bool) -> None:
     init = functools.partial(SelfAttention().init, train=train)
     assert jax.eval_shape(init, jax.random.key(0), X).keys() == {"params", "spectral"}
 
 
-def test_bfloat16_attention_leaves_its_map_and_gamma_in_float32() -> None:
-    block = SelfAttention(dtype=jnp.bfloat16)
+def test_bfloat16_attention_keeps_its_weights_and_gamma_in_float32() -> None:
+    block = SelfAttention(conv=functools.partial(SNConv, dtype=jnp.bfloat16))
     _, variables = _opened(SelfAttention, attention_form="official")
     out, updates = block.apply(variables, X.astype(jnp.bfloat16), mutable=["attention"])
     weights = updates["attention"]["weights"]

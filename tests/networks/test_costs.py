@@ -1,4 +1,4 @@
-"""Costs by arithmetic, against the networks themselves and the compiler's figures."""
+"""Cost estimates, compared with the networks and with the compiler's figures."""
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,8 @@ from sagan_jax.training import optim
 from sagan_jax.training import state as state_lib
 from sagan_jax.training.train_step import make_train_step
 
-# Arguments and temporary memory [bytes] of a step on one device by jax 0.10.2 for CPUs:
-# resolution, width, batch, side of attention, classes, argument, temporary.
+# Memory of a step's arguments and temporaries [bytes] on one CPU device, by jax 0.10.2:
+# resolution, width, batch, side of attention, classes, arguments, temporaries.
 MEASURED = [
     (32, 8, 16, 16, 10, 5_928_440, 46_963_008),
     (32, 16, 32, 16, 10, 19_128_648, 172_033_024),
@@ -50,7 +50,7 @@ def _config(
 
 
 def _parameters(config: Config) -> tuple[int, int]:
-    """Returns how many numbers flax makes for the generator and discriminator."""
+    """Returns the numbers of parameters of the generator and the discriminator."""
     generator, discriminator = networks.build(config.model)
     side, key = config.model.resolution, jax.random.key(0)
     z = jnp.zeros((2, config.model.latent_dim))
@@ -81,13 +81,13 @@ def test_parameters_of_the_official_networks_are_exact() -> None:
     ],
     ids=["32", "64 without labels", "128", "quickstart", "cifar10"],
 )
-def test_parameters_are_those_of_flax(config: Config) -> None:
+def test_parameters_equal_those_of_flax(config: Config) -> None:
     ours = (costs.generator_cost(config.model), costs.discriminator_cost(config.model))
     generator, discriminator = ours
     assert (generator.parameters, discriminator.parameters) == _parameters(config)
 
 
-def test_own_widths_and_attention_count() -> None:
+def test_widths_and_attention_of_one_network_are_counted() -> None:
     model = _config(64, 16, 16).model
     model.generator_width, model.discriminator_width = 32, 8
     model.generator_attention_resolutions = ()
@@ -98,15 +98,15 @@ def test_own_widths_and_attention_count() -> None:
 
 
 def test_flops_are_a_few_percent_above_the_plain_step() -> None:
-    # The official step by hand: tests/test_summary.py. Padding is what is too much: at
-    # 4x4 it is 31 % of a 3x3 convolution's taps, at 128x128 one percent.
+    # The official step, counted by hand in tests/commands/test_dry_run.py. The estimate
+    # also counts padding: 31 % of a 3x3 convolution's taps at 4x4, 1 % at 128x128.
     config = imagenet128.get_config()
     by_hand = 4 * 17.55e9 + 8 * 8.77e9
     per_image = costs.step_flops(config) / config.train.batch_size
     assert 1.0 < per_image / by_hand < 1.1
 
 
-def test_further_discriminator_updates_cost_their_passes() -> None:
+def test_each_discriminator_update_costs_its_passes() -> None:
     config = _config(64, 16, 16)
     once = costs.step_flops(config)
     config.train.d_steps = 3
@@ -116,8 +116,8 @@ def test_further_discriminator_updates_cost_their_passes() -> None:
     assert costs.step_flops(config) == once + further
 
 
-def test_state_is_what_the_compiler_is_given() -> None:
-    # The vectors u, the moments of batch norm and two counters are left out.
+def test_state_bytes_equal_the_size_of_the_state() -> None:
+    # The estimate leaves out u, the running statistics and two counters.
     config = _config(64, 16, 16)
     parts = (config, *networks.build(config.model), optim.make_optimizers(config))
     state = jax.eval_shape(lambda: state_lib.create(*parts))
@@ -146,8 +146,8 @@ def test_memory_is_bounded_by_the_estimate(point: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     "point", MEASURED, ids=lambda point: "-".join(map(str, point[:5]))
 )
-def test_memory_is_still_what_was_measured(point: tuple[int, ...]) -> None:
-    # Another jax may lay memory out otherwise; the bound must hold for it too.
+def test_memory_of_this_jax_is_bounded_by_the_estimate(point: tuple[int, ...]) -> None:
+    # Another jax may allocate memory differently; the bound must hold for it too.
     config = _config(*point[:5])
     parts = (config, *networks.build(config.model), optim.make_optimizers(config))
     state = jax.eval_shape(lambda: state_lib.create(*parts))
@@ -158,7 +158,7 @@ def test_memory_is_still_what_was_measured(point: tuple[int, ...]) -> None:
     assert needed < costs.step_bytes(config) < 2 * needed
 
 
-def test_devices_share_images_and_not_the_state() -> None:
+def test_devices_share_the_images_but_not_the_state() -> None:
     config = _config(64, 16, 16)
     one, two = costs.step_bytes(config), costs.step_bytes(config, devices=2)
     config.train.batch_size = 8

@@ -1,4 +1,4 @@
-"""Operations against loops, closed forms, SVD and numbers typed by hand."""
+"""Operations, compared with loops, closed forms, SVD and hand-computed numbers."""
 
 import functools
 
@@ -9,14 +9,14 @@ import pytest
 
 from sagan_jax.networks import convolutions, ops
 
-# One iteration for W = [[1, 2], [3, 4], [5, 6]] and u = [1, 0], worked in float64 and
-# rounded to six decimals; hence the tolerance of 1e-6.
+# One iteration for W = [[1, 2], [3, 4], [5, 6]] and u = [1, 0], computed in float64 and
+# rounded to six decimals, hence the tolerance of 1e-6.
 WORKED = {
     "normalized": [[0.105226, 0.210451], [0.315677, 0.420903], [0.526128, 0.631354]],
     "u": [0.622524, 0.782601],
     "sigma": 9.503383,
 }
-# The gradient of normalized[0, 0], with u and v held constant and without.
+# The gradient of normalized[0, 0], with constant u and v (True) and through them.
 WORKED_GRADIENTS = {
     True: [[0.104061, -0.001465], [-0.003495, -0.004394], [-0.005826, -0.007324]],
     False: [[0.102973, -0.001465], [-0.003830, -0.004394], [-0.005407, -0.007324]],
@@ -43,7 +43,7 @@ def _largest_singular_value(kernel: np.ndarray) -> float:
 # Spectral norm.
 
 
-def test_spectral_norm_gives_the_numbers_of_the_worked_example() -> None:
+def test_spectral_norm_of_the_worked_example() -> None:
     kernel = jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     normalized, u, sigma = ops.spectral_normalize(kernel, jnp.array([1.0, 0.0]))
     np.testing.assert_allclose(normalized, WORKED["normalized"], atol=1e-6)
@@ -52,7 +52,7 @@ def test_spectral_norm_gives_the_numbers_of_the_worked_example() -> None:
 
 
 @pytest.mark.parametrize("held", [True, False], ids=["held", "through"])
-def test_spectral_norm_gives_both_gradients_of_the_worked_example(held: bool) -> None:
+def test_both_gradients_of_the_worked_example(held: bool) -> None:
     def first_entry(kernel: jax.Array) -> jax.Array:
         u = jnp.array([1.0, 0.0])
         return ops.spectral_normalize(kernel, u, stop_gradient_uv=held)[0][0, 0]
@@ -79,7 +79,7 @@ def test_sigma_is_never_above_the_largest_singular_value() -> None:
     assert np.all(sigmas > 0)
 
 
-def test_one_iteration_is_that_of_miyato() -> None:
+def test_one_iteration_equals_that_of_miyato() -> None:
     kernel, u = _random(0, 12, 5), _random(1, 5)
     _, expected_u, expected_sigma = _one_iteration(kernel, u)
     normalized, new_u, sigma = ops.spectral_normalize(jnp.asarray(kernel), u)
@@ -88,7 +88,7 @@ def test_one_iteration_is_that_of_miyato() -> None:
     np.testing.assert_allclose(normalized, kernel / expected_sigma, rtol=2e-6)
 
 
-def test_several_iterations_are_so_many_calls() -> None:
+def test_several_iterations_equal_as_many_calls() -> None:
     kernel, u = jnp.asarray(_random(0, 12, 5)), jnp.asarray(_random(1, 5))
     at_once = ops.spectral_normalize(kernel, u, num_iters=3)
     for _ in range(3):
@@ -98,7 +98,7 @@ def test_several_iterations_are_so_many_calls() -> None:
     np.testing.assert_allclose(at_once[2], sigma, rtol=1e-6)
 
 
-def test_scaling_the_kernel_scales_sigma_alone() -> None:
+def test_scaling_the_kernel_only_scales_sigma() -> None:
     kernel, u = jnp.asarray(_random(0, 3, 3, 2, 5)), jnp.asarray(_random(1, 5))
     once = ops.spectral_normalize(kernel, u)
     doubled = ops.spectral_normalize(2 * kernel, u)
@@ -107,14 +107,14 @@ def test_scaling_the_kernel_scales_sigma_alone() -> None:
     np.testing.assert_allclose(doubled[2], 2 * once[2], rtol=1e-6)
 
 
-def test_gradient_of_sigma_with_u_and_v_held_is_their_outer_product() -> None:
+def test_gradient_of_sigma_with_constant_u_and_v_is_their_outer_product() -> None:
     kernel, u = _random(0, 12, 5), _random(1, 5)
     v, new_u, _ = _one_iteration(kernel, u)
     gradient = jax.grad(lambda w: ops.spectral_normalize(w, u)[2])(jnp.asarray(kernel))
     np.testing.assert_allclose(gradient, np.outer(v, new_u), rtol=1e-4, atol=1e-6)
 
 
-def test_gradient_through_u_and_v_is_the_difference_quotient() -> None:
+def test_gradient_through_u_and_v_equals_the_difference_quotient() -> None:
     with jax.enable_x64(True):
         kernel, u = jnp.asarray(_random(0, 6, 3), float), jnp.asarray(_random(1, 3))
         normalize = functools.partial(ops.spectral_normalize, stop_gradient_uv=False)
@@ -126,7 +126,7 @@ def test_gradient_through_u_and_v_is_the_difference_quotient() -> None:
         steps = 1e-5 * jnp.eye(kernel.size).reshape(-1, *kernel.shape)
         rise = jax.vmap(lambda step: loss(kernel + step) - loss(kernel - step))(steps)
         quotient = rise / 2e-5
-        # Central differences are off by step**2; their rounding by 1e-16 / step.
+        # Central differences have an error of step**2, and a rounding of 1e-16 / step.
         np.testing.assert_allclose(gradient.ravel(), quotient, atol=1e-9)
 
 
@@ -252,14 +252,14 @@ def _attend_by_loops(
 QKV = (_random(0, 2, 8, 4), _random(1, 2, 8, 4), _random(2, 2, 8, 6))
 
 
-def test_attention_is_the_explicit_loop() -> None:
+def test_attention_equals_an_explicit_loop() -> None:
     out, weights = ops.attend(*QKV)
     expected_out, expected_weights = _attend_by_loops(*QKV)
     np.testing.assert_allclose(weights, expected_weights, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(out, expected_out, rtol=1e-4, atol=1e-5)
 
 
-def test_attention_to_fewer_keys_is_the_explicit_loop() -> None:
+def test_attention_to_fewer_keys_equals_an_explicit_loop() -> None:
     query, key, value = QKV
     pooled = query, key[:, :2], value[:, :2]
     expected, _ = _attend_by_loops(*pooled)
@@ -279,8 +279,8 @@ def test_a_softmax_over_the_queries_would_be_noticed() -> None:
     assert np.abs(transposed @ value - out).max() > 0.1
 
 
-def test_attention_divides_by_no_root_of_the_dimension() -> None:
-    # Products log 3 and 0 of 4-vectors: weights 3/4 and 1/4, not sqrt(3) : 1.
+def test_attention_does_not_divide_by_the_root_of_the_dimension() -> None:
+    # Products log 3 and 0 of 4-vectors give weights 3/4 and 1/4, not sqrt(3) : 1.
     query = jnp.array([[[np.log(3.0), 0.0, 0.0, 0.0]]])
     key = jnp.array([[[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]])
     out, weights = ops.attend(query, key, jnp.array([[[1.0], [5.0]]]))
@@ -323,8 +323,8 @@ def test_group_moments_are_those_of_each_group_alone() -> None:
         np.testing.assert_allclose(variance[group].ravel(), biased, rtol=1e-5)
 
 
-def test_a_large_mean_costs_the_variance_no_digits() -> None:
-    # E[x^2] - E[x]^2 in float32 would leave an error of about 1e6 * 1e-7 in 1.
+def test_the_variance_is_precise_for_a_large_mean() -> None:
+    # E[x^2] - E[x]^2 in float32 would have an error of about 1e6 * 1e-7 in 1.
     x = 1000.0 + _random(0, 4, 8, 8, 2)
     _, variance = ops.group_moments(jnp.asarray(x), 4)
     expected = x.astype(np.float64).var((0, 1, 2))

@@ -1,9 +1,11 @@
-"""Both networks: their sizes, their function at small widths, and what they refuse.
+"""Both networks: their sizes, their outputs at small widths, and unsupported fields.
 
-The published function itself is proven in test_goldens.py.
+test_goldens.py compares them with the official release.
 """
 
+import dataclasses
 import functools
+import inspect
 import itertools
 from typing import Any
 
@@ -16,7 +18,12 @@ import pytest
 from sagan_jax.errors import UserError
 from sagan_jax.networks import Discriminator, Generator
 from sagan_jax.networks.blocks import DiscriminatorBlock, GeneratorBlock
-from sagan_jax.networks.layers import ConditionalBatchNorm, SNConv, SpectralKernel
+from sagan_jax.networks.layers import (
+    ConditionalBatchNorm,
+    KernelOptions,
+    SNConv,
+    SpectralKernel,
+)
 from sagan_jax.training import losses
 
 Network = Generator | Discriminator
@@ -24,7 +31,7 @@ networks = pytest.mark.parametrize("kind", [Generator, Discriminator])
 
 
 def _shapes(network: Network, train: bool = False) -> Any:
-    """Returns the variables that init would return, without computing them."""
+    """Returns the shapes of the variables that init returns."""
     if isinstance(network, Generator):
         inputs = jnp.zeros((2, network.latent_dim))
     else:
@@ -44,7 +51,7 @@ def _floats(tree: Any) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-# Sizes, as counted in the official release.
+# Sizes, counted in the official release.
 
 
 @pytest.mark.parametrize(
@@ -176,7 +183,7 @@ def test_every_layer_at_128_px_has_its_published_size(
     assert counts == table
 
 
-def test_own_multiples_give_the_networks_of_the_quickstart() -> None:
+def test_parameters_of_the_quickstart_s_channel_multiples() -> None:
     shared = {
         "resolution": 32,
         "num_classes": 4,
@@ -222,7 +229,7 @@ def test_attention_follows_the_first_block_of_each_side_once(resolution: int) ->
 
 @networks
 @pytest.mark.parametrize("sides", [(), (8,), (16,), (8, 16), (16, 8)])
-def test_attention_stands_at_the_sides_that_were_asked_for(
+def test_attention_blocks_are_named_after_their_sides(
     kind: Any, sides: tuple[int, ...]
 ) -> None:
     network = kind(resolution=32, width=4, num_classes=4, attention_resolutions=sides)
@@ -240,7 +247,7 @@ def test_attention_stands_at_the_sides_that_were_asked_for(
         ("residual_full", {"conv1", "conv2", "gamma"}),
     ],
 )
-def test_a_control_stands_in_attention_s_place(
+def test_a_residual_block_can_replace_attention(
     kind: Any, block: str, layers: set[str]
 ) -> None:
     network = kind(
@@ -257,7 +264,7 @@ def test_a_control_stands_in_attention_s_place(
     ("features", "resample", "channels"),
     list(itertools.product((8, 16), ("down", ""), (8, 16))),
 )
-def test_a_discriminator_block_has_a_shortcut_where_the_shape_changes(
+def test_a_discriminator_block_has_a_shortcut_convolution_if_the_shape_changes(
     features: int, resample: str, channels: int
 ) -> None:
     block = DiscriminatorBlock(features=features, resample=resample)
@@ -268,13 +275,38 @@ def test_a_discriminator_block_has_a_shortcut_where_the_shape_changes(
 
 
 @pytest.mark.parametrize("features", [8, 16])
-def test_a_generator_block_always_has_a_shortcut(features: int) -> None:
+def test_a_generator_block_always_has_a_shortcut_convolution(features: int) -> None:
     init = functools.partial(GeneratorBlock(features=features).init, train=False)
     shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 4, 4, 8)), None)
     assert shapes["params"]["shortcut"]["kernel"].shape == (1, 1, 8, features)
 
 
-# How fields reach the layers.
+# The fields as arguments.
+
+
+@networks
+def test_every_option_of_a_kernel_is_an_argument_of_the_networks(kind: Any) -> None:
+    options = {field.name for field in dataclasses.fields(KernelOptions)}
+    assert options <= inspect.signature(kind).parameters.keys()
+    first, second, third, *_ = inspect.signature(kind).parameters
+    assert (first, second, third) == ("resolution", "num_classes", "width")
+
+
+@networks
+def test_networks_are_static_arguments_that_can_be_cloned(kind: Any) -> None:
+    network = kind(stop_gradient_uv=False)
+    assert network == kind().clone(stop_gradient_uv=False) != kind()
+    assert hash(network) == hash(kind(stop_gradient_uv=False))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def is_stopped(static: Any) -> bool:
+        return static.stop_gradient_uv
+
+    assert not is_stopped(network)
+    assert is_stopped(network.clone(stop_gradient_uv=True))
+
+
+# How fields are passed to the layers.
 
 
 def _modules(network: Network) -> list[nn.Module]:
@@ -299,6 +331,9 @@ def test_fields_of_a_kernel_reach_every_kernel(kind: Any) -> None:
         "stop_gradient_uv": False,
         "weight_init": "orthogonal",
     }
+    # Every option but these two, which have tests of their own.
+    options = {field.name for field in dataclasses.fields(KernelOptions)}
+    assert fields.keys() == options - {"spectral_norm", "dtype"}
     tables = {"class_tables": "one_plus_spectral"} if kind is Generator else {}
     network = kind(
         resolution=32,
@@ -314,7 +349,7 @@ def test_fields_of_a_kernel_reach_every_kernel(kind: Any) -> None:
         assert {name: getattr(kernel, name) for name in fields} == fields, kernel.path
 
 
-def test_the_last_norm_alone_is_plain_and_slower() -> None:
+def test_only_the_last_norm_is_unconditional_and_slower() -> None:
     network = Generator(
         batch_norm_decay=0.5,
         batch_norm_last_decay=0.75,
@@ -339,7 +374,7 @@ def test_without_spectral_norm_no_layer_has_a_u(kind: Any) -> None:
 
 
 @networks
-def test_attention_alone_can_go_without_spectral_norm(kind: Any) -> None:
+def test_attention_alone_can_be_without_spectral_norm(kind: Any) -> None:
     network = kind(
         resolution=32, attention_resolutions=(16,), attention_spectral_norm=False
     )
@@ -354,7 +389,7 @@ def test_attention_alone_can_go_without_spectral_norm(kind: Any) -> None:
         ("one_plus_spectral", "scale/embedding", True),
     ],
 )
-def test_class_tables_are_those_asked_for(
+def test_class_tables_have_the_form_of_the_field(
     class_tables: str, leaf: str, normed: bool
 ) -> None:
     network = Generator(
@@ -370,7 +405,7 @@ def test_class_tables_are_those_asked_for(
     assert params["norm/scale"].shape == (256,)
 
 
-# Small networks, computed. Eight channels are the fewest that attention takes.
+# Outputs of small networks. Attention needs at least eight channels.
 
 CLASSES, LATENT = 4, 8
 SMALL: dict[str, Any] = {
@@ -394,7 +429,7 @@ def _small(kind: Any, **fields: Any) -> Any:
 
 @functools.cache
 def _initialised(kind: Any) -> dict[str, Any]:
-    """Returns three initialisations from one key; one program is compiled for all."""
+    """Returns three initialisations from one key, from one compiled program."""
     network, x = _small(kind), INPUTS[kind]
 
     @jax.jit
@@ -411,7 +446,7 @@ def _initialised(kind: Any) -> dict[str, Any]:
 
 @functools.cache
 def _opened(kind: Any) -> Any:
-    """Returns variables of a network that has been used: nothing is 0 or 1 in them."""
+    """Returns variables like those of a trained network: none is 0 or 1."""
     rng = np.random.default_rng(1)
 
     def leaf(path: Any, value: jax.Array) -> jax.Array:
@@ -552,12 +587,12 @@ def test_training_without_mutable_state_is_the_same(kind: Any) -> None:
         variables, INPUTS[kind], Y
     )
     out = _apply(kind, train=True)(variables, INPUTS[kind], Y)
-    # Two programs: only the order of sums differs.
+    # In two programs, only the order of sums differs.
     np.testing.assert_allclose(out, moved, rtol=1e-4, atol=1e-5)
 
 
 @networks
-def test_evaluation_writes_nothing(kind: Any) -> None:
+def test_evaluation_updates_nothing(kind: Any) -> None:
     variables = _opened(kind)
     apply = _apply(kind, train=False, mutable=tuple(STATE))
     _, updates = apply(variables, INPUTS[kind], Y)
@@ -566,10 +601,10 @@ def test_evaluation_writes_nothing(kind: Any) -> None:
 
 
 @networks
-def test_evaluation_is_that_of_each_example_alone(kind: Any) -> None:
+def test_evaluation_treats_each_example_independently(kind: Any) -> None:
     variables, x = _opened(kind), INPUTS[kind]
     alone = _apply(kind, train=False)(variables, x[-1:], Y[-1:])
-    # Other batch sizes are other programs; only the order of sums differs.
+    # With another batch size, only the order of sums differs.
     np.testing.assert_allclose(
         alone, _evaluate(kind, variables)[-1:], rtol=1e-4, atol=1e-5
     )
@@ -581,7 +616,7 @@ def test_logits_are_the_same_in_training_and_evaluation() -> None:
     np.testing.assert_array_equal(logits, _evaluate(Discriminator, variables))
 
 
-def test_images_are_of_the_batch_in_training() -> None:
+def test_images_depend_on_the_whole_batch_in_training() -> None:
     variables = _opened(Generator)
     apply = _apply(Generator, train=True)
     before, after = (apply(variables, z, Y)[0] for z in (Z, Z.at[3].set(-Z[3])))
@@ -596,7 +631,7 @@ def test_permuting_a_group_permutes_its_images() -> None:
     np.testing.assert_allclose(permuted, out[order], rtol=1e-4, atol=1e-5)
 
 
-def test_images_of_another_group_do_not_matter() -> None:
+def test_images_do_not_depend_on_other_groups() -> None:
     variables = _opened(Generator)
     apply = _apply(Generator, train=True, batch_norm_group_size=2)
     out = apply(variables, Z, Y)
@@ -623,7 +658,7 @@ def _spectrally_normed(matrix: Any, u: Any) -> np.ndarray:
 
 
 def _features() -> np.ndarray:
-    """Returns h [N, C]: the sum over pixels of the last map, of its positive part."""
+    """Returns h [N, C]: the rectified last feature map, summed over its pixels."""
     network = _small(Discriminator)
     _, updates = jax.jit(
         functools.partial(
@@ -663,7 +698,7 @@ def test_two_labels_differ_by_the_product_with_their_rows() -> None:
 
 @pytest.mark.parametrize("first", [True, False])
 def test_the_first_block_alone_sees_negative_pixels(first: bool) -> None:
-    # Without a shortcut and with negative kernels, a ReLU in front leaves nothing.
+    # With a zero shortcut and negative kernels, a ReLU before conv1 gives zeros.
     block = DiscriminatorBlock(
         features=2, first=first, conv=functools.partial(SNConv, spectral_norm=False)
     )
@@ -686,7 +721,7 @@ def test_a_later_block_s_shortcut_sees_its_raw_input() -> None:
     np.testing.assert_array_equal(out, x)
 
 
-# Without classes, with other channels.
+# Unconditional networks, and other channels.
 
 
 def test_an_unconditional_generator_has_plain_norms() -> None:
@@ -706,7 +741,7 @@ def test_an_unconditional_discriminator_has_no_embedding() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_images_have_so_many_channels(channels: int) -> None:
+def test_images_have_the_given_number_of_channels(channels: int) -> None:
     g, d = (_small(kind, channels=channels) for kind in (Generator, Discriminator))
     images = jax.eval_shape(g.apply, _shapes(g), Z, Y)
     assert images.shape == (4, 32, 32, channels)
@@ -714,7 +749,7 @@ def test_images_have_so_many_channels(channels: int) -> None:
     assert logits.shape == (4,)
 
 
-# Types.
+# Dtypes.
 
 
 @networks
@@ -731,8 +766,8 @@ def test_bfloat16_keeps_parameters_state_and_output_in_float32(kind: Any) -> Non
 def test_bfloat16_is_close_to_float32(kind: Any) -> None:
     exact = np.asarray(_evaluate(kind, _opened(kind)))
     half = np.asarray(_evaluate(kind, _opened(kind), dtype=jnp.bfloat16))
-    # A rounding is 2^-9 of a value; some twenty of them in a row, adding up like
-    # independent ones, are 1 % of the largest, and a few entries are worse off.
+    # One rounding has a relative error of 2^-9. Some twenty independent ones in a row
+    # add up to 1 % of the largest value; the error of a few entries is larger.
     error = np.abs(half - exact) / np.abs(exact).max()
     assert 0 < error.mean() < 0.01
     assert error.max() < 0.05
@@ -760,135 +795,127 @@ def test_float32_stays_float32_under_x64(kind: Any) -> None:
         assert dtypes == {jnp.dtype(jnp.float32)}
 
 
-# What is refused.
-
-MULTIPLE_OF_8 = (
-    "and attention there needs a multiple of 8; choose another width or another of "
-    "attention_resolutions."
-)
+# Unsupported fields.
 
 
 @pytest.mark.parametrize(
-    ("kind", "fields", "sentence"),
+    ("kind", "fields", "words"),
     [
         (
             Generator,
             {"attention_resolutions": (24,)},
-            "attention_resolutions=(24,): a 128 px generator has feature maps at 8, "
-            "16, 32, 64, 128; choose among those.",
+            (
+                "attention_resolutions=(24,)",
+                "128 px generator",
+                "8, 16, 32, 64, 128; choose",
+            ),
         ),
         (
             Generator,
             {"attention_resolutions": (32, 4)},
-            "attention_resolutions=(32, 4): a 128 px generator has feature maps at 8, "
-            "16, 32, 64, 128; choose among those.",
+            (
+                "attention_resolutions=(32, 4)",
+                "128 px generator",
+                "8, 16, 32, 64, 128; choose",
+            ),
         ),
         (
             Discriminator,
             {"attention_resolutions": (128,)},
-            "attention_resolutions=(128,): a 128 px discriminator has feature maps at "
-            "4, 8, 16, 32, 64; choose among those.",
+            (
+                "attention_resolutions=(128,)",
+                "128 px discriminator",
+                "4, 8, 16, 32, 64; choose",
+            ),
         ),
         (
             Discriminator,
             {"resolution": 32},
-            "attention_resolutions=(32,): a 32 px discriminator has feature maps at "
-            "8, 16; choose among those.",
+            ("attention_resolutions=(32,)", "32 px discriminator", "8, 16; choose"),
         ),
         (
             Generator,
             {"width": 1},
-            "width=1 gives the generator 4 channels at 32x32, " + MULTIPLE_OF_8,
+            ("width=1 ", "the generator 4 channels at 32x32", "multiple of 8; choose"),
         ),
         (
             Discriminator,
             {"width": 6},
-            "width=6 gives the discriminator 12 channels at 32x32, " + MULTIPLE_OF_8,
+            (
+                "width=6 ",
+                "the discriminator 12 channels at 32x32",
+                "multiple of 8; choose",
+            ),
         ),
-        (Generator, {"width": 0}, "width=0 cannot be; choose 1 or more."),
-        (Discriminator, {"width": -8}, "width=-8 cannot be; choose 1 or more."),
+        (Generator, {"width": 0}, ("width=0 ", "choose 1")),
+        (Discriminator, {"width": -8}, ("width=-8 ", "choose 1")),
         (
             Generator,
             {"resolution": 48},
-            "resolution=48 cannot be; choose among 32, 64, 128, 256.",
+            ("resolution=48 ", "choose 32, 64, 128 or 256"),
         ),
         (
             Discriminator,
             {"resolution": 512},
-            "resolution=512 cannot be; choose among 32, 64, 128, 256.",
+            ("resolution=512 ", "choose 32, 64, 128 or 256"),
         ),
-        (Generator, {"channels": 0}, "channels=0 cannot be; choose 1 to 4."),
-        (Discriminator, {"channels": 5}, "channels=5 cannot be; choose 1 to 4."),
+        (Generator, {"channels": 0}, ("channels=0 ", "choose 1")),
+        (Discriminator, {"channels": 5}, ("channels=5 ", "choose 1")),
         (
             Generator,
             {"channel_multiples": (4, 4)},
-            "channel_multiples=(4, 4): a 128 px generator has a 4x4 map and 5 blocks; "
-            "give 6 multiples.",
+            ("channel_multiples=(4, 4)", "5 blocks", "6 multiples"),
         ),
         (
             Discriminator,
             {"channel_multiples": (1, 2, 4)},
-            "channel_multiples=(1, 2, 4): a 128 px discriminator halves the side 5 "
-            "times; give at least 5 multiples.",
+            ("channel_multiples=(1, 2, 4)", "5 times", "5 multiples"),
         ),
         (
             Generator,
             {"channel_multiples": (16, 16, 8, 4, 2, 0)},
-            "channel_multiples=(16, 16, 8, 4, 2, 0): each must be 1 or more.",
+            ("channel_multiples=(16, 16, 8, 4, 2, 0)", "1 or more"),
         ),
         (
             Generator,
             {"attention_form": "dense"},
-            "attention_form='dense' is not known; choose among official, paper, port.",
+            ("attention_form='dense'", "official, paper, port"),
         ),
         (
             Discriminator,
             {"attention_block": "none"},
-            "attention_block='none' is not known; choose among attention, residual, "
-            "residual_3x3, residual_full.",
+            ("attention_block='none'", "attention, residual, residual_3x3"),
         ),
-        (
-            Discriminator,
-            {"weight_init": "normal"},
-            "weight_init='normal' is not known; choose among xavier, orthogonal.",
-        ),
+        (Discriminator, {"weight_init": "normal"}, ("='normal'", "xavier, orth")),
         (
             Generator,
             {"class_tables": "one+"},
-            "class_tables='one+' is not known; choose among published, one_plus, "
-            "one_plus_spectral.",
-        ),
-        (
-            Generator,
-            {"dtype": jnp.float64},
-            "dtype=float64 needs x64; set jax_enable_x64 or JAX_ENABLE_X64=1.",
-        ),
-        (
-            Discriminator,
-            {"dtype": jnp.float64},
-            "dtype=float64 needs x64; set jax_enable_x64 or JAX_ENABLE_X64=1.",
+            ("class_tables='one+'", "published, one_plus, one_plus_spectral"),
         ),
     ],
 )
-def test_fields_that_make_no_network_are_refused(
-    kind: Any, fields: dict[str, Any], sentence: str
+def test_unsupported_fields_are_refused(
+    kind: Any, fields: dict[str, Any], words: tuple[str, ...]
 ) -> None:
     network = kind(**fields)
     inputs = {Generator: Z, Discriminator: IMAGES}[kind]
     with pytest.raises(UserError) as caught:
         jax.eval_shape(network.init, jax.random.key(0), inputs, Y)
-    assert str(caught.value) == sentence
+    for word in words:
+        assert word in str(caught.value)
+
+
+@networks
+def test_float64_without_x64_is_refused(kind: Any) -> None:
+    network = kind(dtype=jnp.float64)
+    with pytest.raises(UserError, match=r"dtype=float64 .*; set jax_enable_x64"):
+        jax.eval_shape(network.init, jax.random.key(0), INPUTS[kind], Y)
 
 
 @networks
 def test_missing_labels_are_refused(kind: Any) -> None:
-    sentence = (
-        "labels=None, but num_classes=4; pass labels [N], or build the network with "
-        "num_classes=0."
-    )
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError, match=r"labels=None, .*num_classes=4; pass labels"):
         jax.eval_shape(_small(kind).init, jax.random.key(0), INPUTS[kind])
-    assert str(caught.value) == sentence
 
 
 @networks

@@ -31,7 +31,7 @@ def test_sheet_places_images_in_rows_with_white_between(channels: int) -> None:
 
 
 @pytest.mark.parametrize(("side", "factor"), [(32, 4), (64, 2), (100, 1), (256, 1)])
-def test_small_images_are_enlarged_in_whole_squares(side: int, factor: int) -> None:
+def test_small_images_are_enlarged_by_repeating_pixels(side: int, factor: int) -> None:
     images = _images(1, side, 3)
     picture = grid.sheet(images, columns=1)[2:-2, 2:-2]
     assert picture.shape == (side * factor, side * factor, 3)
@@ -39,7 +39,7 @@ def test_small_images_are_enlarged_in_whole_squares(side: int, factor: int) -> N
     np.testing.assert_array_equal(picture, expected)
 
 
-def test_sheet_leaves_the_images_alone() -> None:
+def test_sheet_does_not_alias_its_images() -> None:
     images = _images(3, 128, 3)
     before = images.copy()
     grid.sheet(images, columns=2)[:] = 0
@@ -62,7 +62,7 @@ def test_png_holds_the_picture(
     assert [p.name for p in path.parent.iterdir()] == ["sheet_0.5.png"]
 
 
-def test_a_png_that_cannot_be_made_leaves_the_older_one(tmp_path: pathlib.Path) -> None:
+def test_a_failed_write_leaves_the_earlier_png(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "sheet.png"
     grid.save_png(_images(1, 9, 3)[0], path)
     before = path.read_bytes()

@@ -1,4 +1,4 @@
-"""What a machine says of itself: an nvidia-smi of our own, and the system's numbers."""
+"""Detection of GPUs and memory, with a fake nvidia-smi and fake system figures."""
 
 import importlib
 import importlib.metadata
@@ -13,7 +13,7 @@ from sagan_jax.runtime.machine import GIB, Machine
 
 @pytest.fixture
 def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An nvidia-smi that prints the file `answer`; jax has its plugin for CUDA."""
+    """Installs a fake nvidia-smi, which prints the returned file, and jax's plugin."""
     asked = "--query-gpu=memory.total --format=csv,noheader,nounits"
     program = tmp_path / "nvidia-smi"
     program.write_text(
@@ -28,7 +28,7 @@ def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _install_plugin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the record that `pip install jax[cuda13]` leaves."""
+    """Writes the package record of `pip install jax[cuda13]`."""
     record = folder / "jax_cuda13_plugin-1.0.dist-info"
     record.mkdir()
     (record / "METADATA").write_text("Name: jax-cuda13-plugin\nVersion: 1.0\n")
@@ -46,7 +46,7 @@ def test_a_gpu_is_found_with_its_memory(smi: Path) -> None:
     assert found.remark == ""
 
 
-def test_of_several_gpus_the_smallest_counts(smi: Path) -> None:
+def test_the_smallest_of_several_gpus_counts(smi: Path) -> None:
     smi.write_text("81559\n24564\n")
     assert machine.this_machine()[:3] == ("gpu", 24564 * 2**20, 2)
 
@@ -72,7 +72,7 @@ def test_hidden_gpus_do_not_count(
 
 
 @pytest.mark.parametrize("visible", ["", "-1", "NoDevFiles"])
-def test_without_a_visible_gpu_it_is_the_cpu(
+def test_without_a_visible_gpu_the_cpu_is_used(
     visible: str, smi: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     smi.write_text("81559\n")
@@ -80,29 +80,32 @@ def test_without_a_visible_gpu_it_is_the_cpu(
     assert machine.this_machine().kind == "cpu"
 
 
-def test_a_gpu_that_does_not_say_its_memory_is_assumed_to_be_small(smi: Path) -> None:
+def test_a_gpu_that_does_not_report_its_memory_is_assumed_to_be_small(
+    smi: Path,
+) -> None:
     smi.write_text("[N/A]\n")
     found = machine.this_machine()
     assert found[:3] == ("gpu", 8 * GIB, 1)
-    assert found.remark == "the GPU does not say its memory: 8 GiB assumed"
+    assert "GPU" in found.remark
+    assert "8 GiB" in found.remark
 
 
-def test_a_driver_without_a_gpu_is_the_cpu(smi: Path) -> None:
+def test_with_a_driver_but_no_gpu_the_cpu_is_used(smi: Path) -> None:
     # The file is missing, so the program fails.
     assert machine.this_machine().kind == "cpu"
 
 
-def test_a_gpu_that_jax_cannot_use_is_told_of(
+def test_a_gpu_that_jax_cannot_use_is_reported(
     smi: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     smi.write_text("81559\n")
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     found = machine.this_machine()
     assert found.kind == "cpu"
-    assert found.remark.startswith("there is an NVIDIA GPU that this jax will not use;")
+    assert "NVIDIA GPU" in found.remark
 
 
-def test_without_the_plugin_jax_uses_no_gpu(
+def test_without_the_plugin_the_cpu_is_used(
     smi: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     smi.write_text("81559\n")
@@ -118,7 +121,7 @@ def test_without_the_plugin_jax_uses_no_gpu(
 
 @pytest.fixture
 def cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine without GPU, of 16 GiB; returns where a container's limit is said."""
+    """Fakes 16 GiB and no GPU; returns the file of a container's memory limit."""
     limit = tmp_path / "memory.max"
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(machine, "CGROUP_LIMITS", (tmp_path / "none", limit))
@@ -132,21 +135,22 @@ def test_a_cpu_has_the_physical_memory(cpu: Path) -> None:
     assert machine.this_machine() == Machine("cpu", 16 * GIB, 1, 4, "")
 
 
-def test_a_container_may_have_less(cpu: Path) -> None:
+def test_the_memory_limit_of_a_container_counts(cpu: Path) -> None:
     cpu.write_text(f"{2 * GIB}\n")
     assert machine.this_machine().memory == 2 * GIB
 
 
 @pytest.mark.parametrize("limit", ["max\n", "9223372036854771712\n"])
-def test_a_container_without_a_limit_has_all(limit: str, cpu: Path) -> None:
+def test_a_container_without_a_limit_has_all_the_memory(limit: str, cpu: Path) -> None:
     cpu.write_text(limit)
     assert machine.this_machine().memory == 16 * GIB
 
 
-def test_a_system_that_does_not_say_is_assumed_to_be_small(
+def test_a_system_that_does_not_report_its_memory_is_assumed_to_be_small(
     cpu: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(os, "sysconf")
     found = machine.this_machine()
     assert found.memory == 8 * GIB
-    assert found.remark == "the system does not say its memory: 8 GiB assumed"
+    assert "system" in found.remark
+    assert "8 GiB" in found.remark

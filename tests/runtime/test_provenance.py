@@ -1,4 +1,4 @@
-"""The revision of the code, from repositories that the tests make."""
+"""The revision of the code, in repositories made by the tests, and other facts."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ def _git(root: Path, *command: str) -> str:
     ).stdout.strip()
 
 
-def test_the_revision_is_the_commit_and_says_whether_files_differ(
+def test_the_revision_is_the_commit_and_marks_changed_files(
     tmp_path: Path,
 ) -> None:
     _git(tmp_path, "init", "--quiet")
@@ -33,7 +33,7 @@ def test_the_revision_is_the_commit_and_says_whether_files_differ(
     assert provenance.revision(tmp_path) == f"{commit}+changes"
 
 
-def test_code_in_somebody_elses_repository_has_no_revision(tmp_path: Path) -> None:
+def test_code_inside_another_repository_has_no_revision(tmp_path: Path) -> None:
     _git(tmp_path, "init", "--quiet")
     (tmp_path / "site-packages").mkdir()
     assert provenance.revision(tmp_path / "site-packages") == ""
@@ -44,7 +44,7 @@ def test_a_damaged_repository_has_no_revision(tmp_path: Path) -> None:
     assert provenance.revision(tmp_path) == ""
 
 
-def test_facts_tell_versions_and_devices_and_are_json() -> None:
+def test_facts_hold_versions_and_devices_and_are_json() -> None:
     facts = json.loads(json.dumps(provenance.facts()))
     assert facts["packages"]["numpy"] == np.__version__
     assert (facts["backend"], facts["devices"]) == ("cpu", jax.device_count())

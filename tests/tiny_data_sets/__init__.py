@@ -1,4 +1,5 @@
 """Data sets for tensorflow-datasets that need neither a network nor TensorFlow.
 
-A package, because it looks beside a builder's file for descriptions.
+This is a package because tensorflow-datasets looks for descriptions next to the file of
+a builder.
 """

@@ -1,4 +1,4 @@
-"""Builders whose images are encoded already: only then is TensorFlow not needed."""
+"""Builders with images that are already encoded, which needs no TensorFlow."""
 
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ from PIL import Image
 
 
 def picture(number):
-    """The image of a record: 8 x 12, of one level but for its first column."""
+    """The image of a record: 8 x 12, of one level except for its first column."""
     pixels = np.full((8, 12, 3), 10 * number, np.uint8)
     pixels[:, 0] = 255
     return pixels
@@ -32,7 +32,7 @@ class _Builder(tfds.core.GeneratorBasedBuilder):
 
 
 class TinyPictures(_Builder):
-    """Labelled, with a second class feature that comes first by name."""
+    """With labels, and a second class feature that comes first by name."""
 
     FEATURES: ClassVar = {
         "blurred": tfds.features.ClassLabel(num_classes=2),
@@ -49,7 +49,7 @@ class TinyPictures(_Builder):
         }
 
     def _generate_secrets(self):
-        """Two records whose labels are not given out, which is written as -1."""
+        """Two records without public labels, which are stored as -1."""
         for number in range(2):
             yield number, self.example(number) | {"label": -1}
 
@@ -64,7 +64,7 @@ class TinyPictures(_Builder):
 
 
 class TinyPlain(_Builder):
-    """Without labels, and with the image under another name; one is no image."""
+    """Without labels, and with the image under another name; one is damaged."""
 
     FEATURES: ClassVar = {"photo": tfds.features.Image(), "id": tfds.features.Text()}
 

@@ -1,4 +1,4 @@
-"""Losses and their gradients in numbers typed by hand."""
+"""Losses and their gradients, compared with hand-computed numbers."""
 
 import jax
 import jax.numpy as jnp
@@ -22,14 +22,14 @@ def test_hinge_discriminator_gradient() -> None:
     np.testing.assert_array_equal(gradients[1], [0.0, 0.25, 0.25, 0.25])
 
 
-def test_hinge_discriminator_rests_beyond_the_margins() -> None:
+def test_hinge_discriminator_is_constant_beyond_the_margins() -> None:
     far = jnp.array([1.5, 40.0])
     assert losses.hinge_discriminator(far, -far) == 0.0
     gradients = jax.grad(losses.hinge_discriminator, argnums=(0, 1))(far, -far)
     np.testing.assert_array_equal(gradients, np.zeros((2, 2)))
 
 
-def test_hinge_discriminator_tells_real_from_fake() -> None:
+def test_hinge_discriminator_is_lower_for_correct_logits() -> None:
     good, bad = jnp.array([5.0, 5.0]), jnp.array([-5.0, -5.0])
     assert losses.hinge_discriminator(good, bad) == 0.0
     assert losses.hinge_discriminator(bad, good) == 12.0

@@ -1,4 +1,4 @@
-"""Two Adams at two rates, and their schedules."""
+"""Both optimizers, and their schedules."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ GRADIENTS = jnp.array([2.0, -0.5, 1e-3, -30.0])
 
 
 def _updates(adam: optax.GradientTransformation, *gradients: jax.Array) -> jax.Array:
-    """Returns the change that the last of some successive gradients makes."""
+    """Returns the update for the last of several successive gradients."""
     params = jnp.zeros_like(gradients[0])
     state = adam.init(params)
     for gradient in gradients:
@@ -21,27 +21,27 @@ def _updates(adam: optax.GradientTransformation, *gradients: jax.Array) -> jax.A
     return change
 
 
-def test_first_updates_are_in_the_ratio_of_the_rates() -> None:
+def test_first_updates_have_the_ratio_of_the_rates() -> None:
     adams = optim.make_optimizers(Config())
     of_g = _updates(adams.generator, GRADIENTS)
     of_d = _updates(adams.discriminator, GRADIENTS)
     np.testing.assert_allclose(of_d / of_g, np.full(4, 4.0), rtol=1e-6)
 
 
-def test_first_update_is_the_rate_against_the_sign() -> None:
-    # m / sqrt(v) = g / |g|, but for eps = 1e-8 beside the smallest, 1e-3.
+def test_first_update_is_the_rate_times_the_negative_sign() -> None:
+    # m / sqrt(v) = g / |g|, except for eps = 1e-8 relative to the smallest, 1e-3.
     change = _updates(optim.make_optimizers(Config()).generator, GRADIENTS)
     np.testing.assert_allclose(change, -1e-4 * np.sign(GRADIENTS), rtol=2e-5)
 
 
 def test_published_adam_has_no_momentum() -> None:
-    # beta1 = 0: an earlier gradient is remembered in the scale alone.
+    # With beta1 = 0, an earlier gradient only affects the scale.
     zeros = jnp.zeros_like(GRADIENTS)
     change = _updates(optim.make_optimizers(Config()).generator, GRADIENTS, zeros)
     np.testing.assert_array_equal(change, np.zeros(4))
 
 
-def test_momentum_can_be_asked_for() -> None:
+def test_beta1_is_the_momentum() -> None:
     config = Config()
     config.optim.beta1 = 0.5
     zeros = jnp.zeros_like(GRADIENTS)
@@ -49,7 +49,7 @@ def test_momentum_can_be_asked_for() -> None:
     assert (np.sign(change) == -np.sign(GRADIENTS)).all()
 
 
-def test_second_moment_and_eps_are_the_configs() -> None:
+def test_second_moment_and_eps_follow_the_config() -> None:
     config = Config()
     config.optim.beta2, config.optim.eps = 0.75, 0.5
     # v = 0.75 * 0.25 * 4 + 0.25 * 16 = 4.75, over 1 - 0.75**2 = 0.4375.
@@ -84,13 +84,13 @@ def test_linear_schedule_holds_at_its_edges(start: float, end: float) -> None:
     np.testing.assert_allclose(rate(11), end, atol=1e-6)
 
 
-def test_both_rates_fall_together_however_many_discriminator_steps() -> None:
+def test_both_rates_decay_together_for_any_d_steps() -> None:
     config = Config()
     config.optim.schedule, config.optim.decay_start = "linear", 0.0
     config.optim.decay_to, config.train.steps, config.train.d_steps = 0.0, 4, 3
     adams = optim.make_optimizers(config)
     ones = jnp.ones(1)
-    # The update number k of equal gradients is the rate at k - 1.
+    # For equal gradients, update number k is the rate at k - 1.
     for step in range(4):
         of_g = _updates(adams.generator, *[ones] * (step + 1))
         of_d = _updates(adams.discriminator, *[ones] * (3 * step + 1))

@@ -1,4 +1,4 @@
-"""The state before the first step, and the generator that is evaluated."""
+"""The state before the first step, and the variables of the evaluated generator."""
 
 import functools
 from collections.abc import Iterator
@@ -33,17 +33,17 @@ def _leaves(tree: Any, name: str) -> list[np.ndarray]:
     ]
 
 
-# The beginning.
+# The initial state.
 
 
-def test_a_run_begins_at_step_0(created: GanState) -> None:
+def test_a_run_starts_at_step_0(created: GanState) -> None:
     for count in (created.step, created.skipped):
         assert count.dtype == jnp.int32
         assert count.shape == ()
         assert count == 0
 
 
-def test_a_state_holds_arrays_alone(created: GanState) -> None:
+def test_a_state_contains_only_arrays(created: GanState) -> None:
     assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(created))
 
 
@@ -52,11 +52,11 @@ def test_no_two_arrays_of_a_new_state_share_a_buffer(created: GanState) -> None:
     assert len(set(pointers)) == len(pointers)
 
 
-def test_the_average_begins_as_a_copy(created: GanState) -> None:
+def test_the_average_starts_as_a_copy(created: GanState) -> None:
     tiny_gan.assert_same_bits(created.ema, created.generator.params)
 
 
-def test_adam_begins_at_zero(created: GanState) -> None:
+def test_adam_starts_at_zero(created: GanState) -> None:
     for network in (created.generator, created.discriminator):
         adam = network.opt_state[0]
         assert adam.count == 0
@@ -65,7 +65,7 @@ def test_adam_begins_at_zero(created: GanState) -> None:
             assert not any(x.any() for x in jax.tree.leaves(moment))
 
 
-def test_gates_begin_closed_and_statistics_standard(created: GanState) -> None:
+def test_gates_start_at_0_and_statistics_at_0_and_1(created: GanState) -> None:
     assert [float(x) for x in _leaves(created, "gamma")[:2]] == [0.0, 0.0]
     stats = created.generator.batch_stats
     assert not any(x.any() for x in _leaves(stats, "mean"))
@@ -80,7 +80,7 @@ def test_each_network_has_the_collections_that_it_moves(created: GanState) -> No
     assert created.generator.variables.keys() == names
 
 
-def test_the_networks_are_not_drawn_from_one_key(created: GanState) -> None:
+def test_the_networks_are_initialised_from_different_keys(created: GanState) -> None:
     g = created.generator.params["attention16"]["query"]["kernel"]
     d = created.discriminator.params["attention16"]["query"]["kernel"]
     assert g.shape == d.shape
@@ -88,13 +88,13 @@ def test_the_networks_are_not_drawn_from_one_key(created: GanState) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 2**31, 2**32 - 1])
-def test_every_seed_of_a_config_can_be_used(seed: int) -> None:
+def test_every_valid_seed_works(seed: int) -> None:
     run = tiny_gan.build(train__seed=seed)
     shapes = jax.eval_shape(functools.partial(state_lib.create, *run))
     assert shapes.step.shape == ()
 
 
-def test_shapes_are_those_of_the_state(created: GanState) -> None:
+def test_eval_shape_gives_the_shapes_of_the_state(created: GanState) -> None:
     shapes = jax.eval_shape(functools.partial(state_lib.create, *tiny_gan.build()))
     assert jax.tree.structure(shapes) == jax.tree.structure(created)
     for shape, array in zip(
@@ -114,11 +114,11 @@ def test_without_a_decay_there_is_no_average() -> None:
 
 @pytest.fixture(scope="module")
 def evaluated() -> tuple[dict[str, Any], Any, dict[str, Any]]:
-    """Returns live collections, an average beside them, and what is evaluated."""
+    """Returns live collections, averaged params, and the evaluated variables."""
     run = tiny_gan.build()
     live = tiny_gan.random_state(run).generator.variables
     spectral = live["spectral"]
-    for _ in range(200):  # as training does, a step at a time
+    for _ in range(200):  # one iteration per step, as in training
         spectral, _ = tiny_gan.power_iterated(live["params"], spectral)
     live["spectral"] = jax.tree.map(np.float32, spectral)
     random = np.random.default_rng(1)
@@ -130,7 +130,7 @@ def evaluated() -> tuple[dict[str, Any], Any, dict[str, Any]]:
 
 
 def _matrices(params: Any, spectral: Any, found: Any) -> Any:
-    """Yields (matrix, u) of every kernel; `found` gives the u."""
+    """Yields (matrix, u) for every kernel, with u from `found`."""
     if "u" in spectral:
         kernel = np.asarray(params["kernel"], np.float64)
         yield kernel.reshape(-1, kernel.shape[-1]), np.asarray(found["u"], np.float64)
@@ -140,7 +140,7 @@ def _matrices(params: Any, spectral: Any, found: Any) -> Any:
 
 
 def _worst_sigma(params: Any, spectral: Any) -> float:
-    """Returns the largest relative error of sigma, by one iteration, beside an SVD."""
+    """Returns the largest relative error of sigma after one iteration, by an SVD."""
     worst = 0.0
     for matrix, u in _matrices(params, spectral, spectral):
         v = matrix @ u / np.linalg.norm(matrix @ u)
@@ -149,14 +149,14 @@ def _worst_sigma(params: Any, spectral: Any) -> float:
     return worst
 
 
-def test_average_and_live_statistics_are_evaluated(evaluated: Any) -> None:
+def test_the_average_is_evaluated_with_live_statistics(evaluated: Any) -> None:
     live, ema, variables = evaluated
     assert variables.keys() == live.keys()
     tiny_gan.assert_same_bits(variables["params"], ema)
     tiny_gan.assert_same_bits(variables["batch_stats"], live["batch_stats"])
 
 
-def test_u_is_brought_onto_the_averaged_kernels(evaluated: Any) -> None:
+def test_u_is_adapted_to_the_averaged_kernels(evaluated: Any) -> None:
     live, ema, variables = evaluated
     assert _worst_sigma(ema, live["spectral"]) > 1e-4
     assert _worst_sigma(ema, variables["spectral"]) < 1e-4
@@ -172,7 +172,7 @@ def test_twenty_iterations_are_made(evaluated: Any) -> None:
     tiny_gan.assert_close(variables["spectral"], expected, 1e-5)
 
 
-def test_the_live_collections_are_left_alone() -> None:
+def test_the_live_collections_do_not_change() -> None:
     run = tiny_gan.build()
     live = tiny_gan.random_state(run).generator.variables
     before = jax.tree.map(np.array, live)

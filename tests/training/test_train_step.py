@@ -1,7 +1,7 @@
-"""One step of training, held against a plain one written here.
+"""The training step, compared with a plain reference implementation.
 
-The plain step calls the discriminator twice from the same `u`, iterates every `u` in
-numpy, writes out Adam and both losses, and takes nothing from train_step but its draws.
+The reference calls the discriminator twice from the same `u`, iterates every `u` in
+numpy, and contains its own Adam and losses. It shares only the draws with train_step.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ def quick_compiles() -> Iterator[None]:
         yield
 
 
-# The plain step.
+# The reference.
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -79,7 +79,7 @@ def _norm(tree: Any) -> float:
 
 
 class Network:
-    """Parameters, state and Adam of one network, in float64."""
+    """The parameters, state and Adam moments of one network, in float64."""
 
     def __init__(self, state: Any, rate: float, optim: Any):
         precise = functools.partial(jax.tree.map, lambda x: np.asarray(x, np.float64))
@@ -96,7 +96,7 @@ class Network:
         return jax.tree.map(lambda x: np.asarray(x, np.float32), tree)
 
     def iterate(self) -> float:
-        """Moves every u by one iteration; returns the largest sigma."""
+        """Makes one power iteration of every u and returns the largest sigma."""
         self.spectral, sigmas = power_iterated(self.params, self.spectral)
         return max(sigmas)
 
@@ -118,7 +118,7 @@ class Network:
 
 
 class Plain:
-    """The algorithm, one statement after the other."""
+    """The algorithm, as a sequence of plain statements."""
 
     def __init__(self, variant: str):
         self.run = tiny_gan.build(variant)
@@ -209,7 +209,7 @@ class Plain:
 
 @functools.cache
 def _plain(variant: str, steps: int) -> tuple[Plain, dict[str, float]]:
-    """Returns the plain run after some steps, and the metrics of the last."""
+    """Returns the reference after some steps, and the metrics of the last one."""
     plain = Plain(variant)
     for moment in tiny_gan.history(variant)[:steps]:
         metrics = plain.step(moment.batch, moment.draws)
@@ -221,10 +221,10 @@ STEPS = pytest.mark.parametrize("steps", [1, 2])
 
 @STEPS
 @referenced
-def test_step_is_the_plain_one(variant: str, steps: int) -> None:
-    # Gradients are up to 30, and float32 sums in another order 1e-6 of that, of which
-    # tiny_gan's Adam makes at most rate / eps = 0.1. Moments are looser: one ReLU or
-    # max-pool tie that rounding turns shows in them.
+def test_a_step_equals_the_reference(variant: str, steps: int) -> None:
+    # Gradients are up to 30, float32 sums in another order differ by 1e-6 of that, and
+    # tiny_gan's Adam scales this by at most rate / eps = 0.1. The tolerance of moments
+    # is looser: a ReLU or max-pool tie that rounding decides is visible in them.
     plain, _ = _plain(variant, steps)
     after = tiny_gan.history(variant)[steps - 1].after
     for ours, theirs in ((after.generator, plain.g), (after.discriminator, plain.d)):
@@ -240,7 +240,7 @@ def test_step_is_the_plain_one(variant: str, steps: int) -> None:
 
 @STEPS
 @referenced
-def test_metrics_are_those_of_the_plain_step(variant: str, steps: int) -> None:
+def test_metrics_equal_those_of_the_reference(variant: str, steps: int) -> None:
     _, expected = _plain(variant, steps)
     ours = dict(tiny_gan.history(variant)[steps - 1].metrics)
     assert ours.pop("skipped") == 0
@@ -251,7 +251,7 @@ def test_metrics_are_those_of_the_plain_step(variant: str, steps: int) -> None:
         )
 
 
-# What moves, and how often.
+# What each update changes, and how often.
 
 
 @pytest.mark.parametrize("variant", ["d_first", "g_first", "unconditional"])
@@ -274,9 +274,9 @@ def test_two_discriminator_updates_move_its_u_twice() -> None:
         assert_close(after.spectral, stale, 1e-4)
 
 
-def test_a_generator_update_leaves_the_discriminator_as_it_is() -> None:
-    # At discriminator_lr=0 only a generator's update could move D's parameters, and
-    # another iteration would show in u (above).
+def test_a_generator_update_does_not_change_the_discriminator() -> None:
+    # With discriminator_lr=0, only the generator's update could change D's parameters.
+    # The tests above would detect another iteration of u.
     for moment in tiny_gan.history("unconditional"):
         before, after = moment.before.discriminator, moment.after.discriminator
         assert_same_bits(after.params, before.params)
@@ -302,7 +302,7 @@ def test_generator_first_moves_the_generators_u_in_every_update(variant: str) ->
 
 
 def _first_moments(network: Any, z: np.ndarray, group: int) -> tuple[Any, Any]:
-    """Returns the moments of what enters the first norm: the dense layer of z."""
+    """Returns the moments of the first norm's input, the dense layer of z."""
     params = {"dense": network.params["dense"]}
     _, (sigma,) = power_iterated(params, {"dense": network.spectral["dense"]})
     kernel, bias = params["dense"]["kernel"], params["dense"]["bias"]
@@ -378,11 +378,11 @@ def test_average_is_a_copy_until_it_starts() -> None:
         assert_same_bits(third.after.ema, third.after.generator.params)
 
 
-def test_no_average_where_there_is_no_decay() -> None:
+def test_without_a_decay_the_average_stays_empty() -> None:
     assert all(moment.after.ema == {} for moment in tiny_gan.history("unconditional"))
 
 
-def test_average_holds_parameters_alone() -> None:
+def test_average_contains_only_parameters() -> None:
     after = tiny_gan.history("d_first")[0].after
     params = jax.tree.structure(after.generator.params)
     assert jax.tree.structure(after.ema) == params
@@ -392,7 +392,7 @@ def test_average_holds_parameters_alone() -> None:
 
 
 def _poisoned(state: GanState, place: str) -> GanState:
-    """Returns a copy of a state with one number that is not finite."""
+    """Returns a copy of a state with one value that is not finite."""
     state = jax.tree.map(np.array, state)
     g, d = state.generator, state.discriminator
     array, value = {
@@ -418,7 +418,7 @@ def _poisoned(state: GanState, place: str) -> GanState:
         "discriminator moments",
     ],
 )
-def test_a_step_that_is_not_finite_changes_nothing_but_its_count(place: str) -> None:
+def test_a_step_that_is_not_finite_only_changes_the_counters(place: str) -> None:
     step = tiny_gan.compiled("d_first", 1)
     moment = tiny_gan.history("d_first")[0]
     before = _poisoned(moment.before, place)
@@ -430,11 +430,11 @@ def test_a_step_that_is_not_finite_changes_nothing_but_its_count(place: str) -> 
     assert metrics["skipped"] == 1
 
 
-def test_steps_go_on_after_one_that_was_skipped() -> None:
+def test_training_continues_after_a_skipped_step() -> None:
     step = tiny_gan.compiled("d_first", 1)
     _, second, _ = tiny_gan.history("d_first")
     poisoned = _poisoned(second.before, "generator parameter")
-    # The step of the history, after a skipped one: the same but for the count.
+    # The second step of the history, after a skipped one, only differs in the count.
     poisoned = dataclasses.replace(poisoned, step=np.asarray(0, np.int32))
     skipped, _, _ = step(step.place(poisoned), second.batch)
     assert int(skipped.step) == int(skipped.skipped) == 1
@@ -489,10 +489,10 @@ MANY = 4000
 
 @functools.cache
 def _draws(seed: int) -> list[Any]:
-    """Returns (z, labels) of D and of G in two steps, over many examples."""
+    """Returns (z, labels) of D and of G in two steps with many examples."""
     run = tiny_gan.build(train__batch_size=MANY, train__seed=seed)
 
-    # Nothing but the draws is returned, so nothing else is compiled.
+    # Only the draws are returned, so nothing else is compiled.
     @jax.jit
     def draws(state: GanState, batch: Any) -> list[Any]:
         drawn: list[Any] = []
@@ -528,7 +528,7 @@ def test_draws_differ_between_phases_and_steps() -> None:
     for i, (z, labels) in enumerate(drawn):
         for other_z, other_labels in drawn[:i]:
             assert not (z == other_z).any(axis=1).any()
-            # Two independent draws share a quarter, +- 0.007.
+            # Two independent draws agree for a quarter of the labels, +- 0.007.
             assert 0.2 < (labels == other_labels).mean() < 0.3
 
 
@@ -538,7 +538,7 @@ def test_draws_differ_between_discriminator_updates() -> None:
     assert not (z1 == z2).any()
 
 
-def test_draws_follow_from_the_seed() -> None:
+def test_draws_depend_on_the_seed_alone() -> None:
     assert not (_draws(0)[0][0] == _draws(1)[0][0]).any()
     one, other = tiny_gan.history("d_first")[0], tiny_gan.history("unconditional")[0]
     for (z, _), other_z in zip(one.draws, other.draws, strict=True):
@@ -557,8 +557,8 @@ def test_unconditional_training_moves_every_part_of_the_generator() -> None:
             jax.tree.leaves(getattr(after, name)),
             strict=True,
         ):
-            # Batch norm takes away what a block's biases add: their gradients are zero
-            # but for rounding, and without it in some versions.
+            # Batch norm cancels the biases of a block: up to rounding, their gradients
+            # are zero.
             if not re.search(r"block\d.*(conv\d|shortcut).*bias", str(path)):
                 assert (old != new).any(), (name, path)
     assert all(np.isfinite(value) for value in moment.metrics.values())

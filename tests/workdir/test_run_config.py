@@ -1,4 +1,4 @@
-"""The config in a workdir: made, read, held against the run that is asked for."""
+"""The config in a workdir: written, read, and compared with the requested one."""
 
 import re
 from pathlib import Path
@@ -11,71 +11,85 @@ import tiny_runs
 from sagan_jax import config as config_lib
 from sagan_jax.config import Config
 from sagan_jax.errors import UserError
+from sagan_jax.workdir import run as run_lib
 from sagan_jax.workdir import run_config
 
 
-def _refuses(sentence: str, workdir: Path, config: Config) -> None:
-    with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
-        run_config.prepare(workdir, config)
+def _started(workdir: Path, images: str = "", **changes: Any) -> run_lib.Run:
+    """Begins a run, or resumes it, and records the start."""
+    run = run_lib.begin(workdir, tiny_runs.config(**changes), images)
+    run.record_start(step=0, command="C", images=images)
+    return run
 
 
-def test_a_workdir_is_made_with_its_config(tmp_path: Path) -> None:
-    run_config.prepare(tmp_path / "a" / "b", tiny_runs.config())
-    assert [p.name for p in (tmp_path / "a" / "b").iterdir()] == ["config.json"]
-    assert run_config.read(tmp_path / "a" / "b") == tiny_runs.config()
+def _refused(workdir: Path, config: Config, images: str = "") -> str:
+    """Returns the error of a start that must fail and change nothing."""
+    before = tiny_runs.tree_of(workdir) if workdir.is_dir() else {}
+    with pytest.raises(UserError) as caught:
+        run_lib.begin(workdir, config, images)
+    assert (tiny_runs.tree_of(workdir) if workdir.is_dir() else {}) == before
+    return str(caught.value)
 
 
-def test_what_changed_since_the_last_start_is_returned(tmp_path: Path) -> None:
-    assert run_config.prepare(tmp_path, tiny_runs.config()) == []
-    config = tiny_runs.config(train__steps=9, evaluation__rows=2, mesh__devices=1)
-    assert run_config.prepare(tmp_path, config) == [
+def test_recording_a_start_writes_config_and_start(tmp_path: Path) -> None:
+    workdir = tmp_path / "a" / "b"
+    _started(workdir)
+    names = sorted(path.name for path in workdir.iterdir())
+    assert names == ["config.json", "starts.jsonl"]
+    assert run_lib.open_run(workdir).config == tiny_runs.config()
+
+
+def test_begin_writes_no_file(tmp_path: Path) -> None:
+    run_lib.begin(tmp_path / "run", tiny_runs.config())
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_start_that_is_not_recorded_does_not_change_the_config(
+    tmp_path: Path,
+) -> None:
+    _started(tmp_path)
+    run_lib.begin(tmp_path, tiny_runs.config(train__steps=9))
+    assert run_lib.open_run(tmp_path).config == tiny_runs.config()
+
+
+def test_changes_since_the_last_start_are_found(tmp_path: Path) -> None:
+    assert _started(tmp_path).changes == ()
+    run = _started(tmp_path, train__steps=9, evaluation__rows=2, mesh__devices=1)
+    assert run.changes == (
         ("train.steps", 6, 9),
         ("evaluation.rows", 4, 2),
         ("mesh.devices", 2, 1),
-    ]
-
-
-def _started(workdir: Path, path: str, images: str) -> Config:
-    """Makes a run on images, and returns its config."""
-    config = tiny_runs.config(data__path=path)
-    run_config.prepare(workdir, config, images)
-    run_config.record_start(
-        workdir, config, step=0, command="C", changes=[], images=images
     )
-    return config
 
 
 def test_images_may_move(tmp_path: Path) -> None:
-    _started(tmp_path, "here", "a")
-    moved = tiny_runs.config(data__path="there")
-    assert run_config.prepare(tmp_path, moved, "a") == [("data.path", "here", "there")]
+    _started(tmp_path, "a", data__path="here")
+    run = _started(tmp_path, "a", data__path="there")
+    assert run.changes == (("data.path", "here", "there"),)
 
 
-def test_images_that_change_in_their_place_are_told_of(tmp_path: Path) -> None:
-    config = _started(tmp_path, "here", "a")
-    assert run_config.prepare(tmp_path, config, "b") == [("images", "a", "b")]
+def test_images_that_changed_at_the_same_path_are_reported(tmp_path: Path) -> None:
+    _started(tmp_path, "a", data__path="here")
+    run = _started(tmp_path, "b", data__path="here")
+    assert run.changes == (("images", "a", "b"),)
 
 
-def test_other_images_from_another_place_are_another_run(tmp_path: Path) -> None:
-    _started(tmp_path, "here", "a")
-    other = tiny_runs.config(data__path="there")
-    before = tiny_runs.tree_of(tmp_path)
-    with pytest.raises(
-        UserError, match=r"holds a run on other images \(of data\.path='h"
-    ):
-        run_config.prepare(tmp_path, other, "b")
-    assert tiny_runs.tree_of(tmp_path) == before
+def test_other_images_at_another_path_are_another_run(tmp_path: Path) -> None:
+    _started(tmp_path, "a", data__path="here")
+    message = _refused(tmp_path, tiny_runs.config(data__path="there"), "b")
+    assert re.search("images.*data.path='here'", message)
+    assert "--workdir" in message
 
 
-def test_a_record_cut_short_is_passed_over(tmp_path: Path) -> None:
-    _started(tmp_path, "here", "a")
+def test_a_truncated_record_is_skipped(tmp_path: Path) -> None:
+    _started(tmp_path, "a", data__path="here")
     with (tmp_path / "starts.jsonl").open("a") as file:
         file.write('{"images": "b')
-    assert run_config.last_images(tmp_path) == "a"
+    assert run_config.last_images(tmp_path / "starts.jsonl") == "a"
 
 
 @pytest.mark.parametrize("name", run_config.MAY_CHANGE)
-def test_what_may_change_is_a_field(name: str) -> None:
+def test_every_name_in_may_change_is_a_field(name: str) -> None:
     assert name in [field for field, _, _ in config_lib.fields_of(Config())]
 
 
@@ -91,12 +105,12 @@ def test_what_may_change_is_a_field(name: str) -> None:
     ],
     ids=str,
 )
-def test_a_run_may_go_on_with_another_value_of(
+def test_a_run_can_be_resumed_with_another_value(
     change: dict[str, Any], tmp_path: Path
 ) -> None:
-    run_config.prepare(tmp_path, tiny_runs.config())
-    run_config.prepare(tmp_path, tiny_runs.config(**change))
-    assert run_config.read(tmp_path) == tiny_runs.config(**change)
+    _started(tmp_path)
+    _started(tmp_path, **change)
+    assert run_lib.open_run(tmp_path).config == tiny_runs.config(**change)
 
 
 @pytest.mark.parametrize(
@@ -110,55 +124,63 @@ def test_a_run_may_go_on_with_another_value_of(
     ],
     ids=str,
 )
-def test_another_run_is_refused_by_its_fields(
+def test_another_run_is_refused_and_the_field_is_named(
     change: dict[str, Any], tmp_path: Path
 ) -> None:
     ours = tiny_runs.config()
-    run_config.prepare(tmp_path, ours)
-    before = tiny_runs.tree_of(tmp_path)
-    (field, value), *_ = change.items()
+    _started(tmp_path)
+    ((field, value),) = change.items()
     group, name = field.split("__")
     had = getattr(getattr(ours, group), name)
-    _refuses(
-        f"workdir={str(tmp_path)!r} holds another run ({group}.{name}: {had!r} there, "
-        f"{value!r} asked for); give another --workdir, or its own settings.",
-        tmp_path,
-        tiny_runs.config(**change),
-    )
-    assert tiny_runs.tree_of(tmp_path) == before
+    message = _refused(tmp_path, tiny_runs.config(**change))
+    assert message.startswith(f"workdir={str(tmp_path)!r} ")
+    assert re.search(rf"{group}\.{name} .*{had!r} .*{value!r} ", message)
+    assert "--workdir" in message
 
 
 def test_every_field_that_differs_is_named(tmp_path: Path) -> None:
-    run_config.prepare(tmp_path, tiny_runs.config())
-    with pytest.raises(UserError, match=r"model\.width: 8 .*; train\.seed: 0 "):
-        run_config.prepare(tmp_path, tiny_runs.config(model__width=16, train__seed=7))
+    _started(tmp_path)
+    message = _refused(tmp_path, tiny_runs.config(model__width=16, train__seed=7))
+    assert re.search(r"model\.width \D*8 \D*16\b", message)
+    assert re.search(r"train\.seed \D*0 \D*7\b", message)
 
 
-def test_a_file_is_no_workdir(tmp_path: Path) -> None:
+def test_a_file_is_refused_as_workdir(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("mine")
-    _refuses(
-        f"workdir={str(path)!r} is a file; give a directory, or a new name.",
-        path,
-        tiny_runs.config(),
-    )
+    message = _refused(path, tiny_runs.config())
+    assert re.match(f"workdir='{path}' .*directory", message)
     assert path.read_text() == "mine"
 
 
-def test_a_place_that_cannot_be_written_is_no_workdir(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_refused_as_workdir(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     path = tmp_path / "file" / "run"
-    _refuses(
-        f"workdir={str(path)!r} cannot be written (Not a directory); give another with "
-        "--workdir.",
-        path,
-        tiny_runs.config(),
-    )
+    message = _refused(path, tiny_runs.config())
+    assert re.match(f"workdir='{path}' .*Not a directory", message)
+    assert "--workdir" in message
 
 
 def test_only_the_first_process_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jax, "process_index", lambda: 1)
-    run_config.prepare(tmp_path / "run", tiny_runs.config())
+    _started(tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("url", ["gs://bucket/run", "hdfs://a/b", "s3:/bucket/run"])
+def test_a_url_is_refused_as_workdir(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for open_it in (run_lib.open_run, lambda u: run_lib.begin(u, Config())):
+        with pytest.raises(UserError, match=f"{url}.*local"):
+            open_it(url)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tilde_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _started(Path("~/run"))
+    assert run_lib.open_run("~/run").workdir == tmp_path / "run"

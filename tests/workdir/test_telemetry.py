@@ -1,4 +1,4 @@
-"""metrics.jsonl: a line per logged step, once, whatever happened before."""
+"""metrics.jsonl has exactly one line per logged step; the bar shows the progress."""
 
 import json
 import pathlib
@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from sagan_jax.files import json_lines
+from sagan_jax.config import Config
+from sagan_jax.workdir.run import Run
 from sagan_jax.workdir.telemetry import Telemetry
 
 SCALARS = {
@@ -17,12 +18,18 @@ SCALARS = {
 }
 
 
+def _run(metrics: pathlib.Path) -> Run:
+    config = Config()
+    config.train.steps = 100
+    return Run(metrics.parent, config)
+
+
 def _lines(path: pathlib.Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def _log(path: pathlib.Path, start: int, *steps: int) -> None:
-    with Telemetry(path, start=start, steps=100) as report:
+    with Telemetry(_run(path), start=start) as report:
         for step in steps:
             report.log(step, SCALARS | {"gamma": float(step)})
 
@@ -41,23 +48,23 @@ def test_a_line_has_step_time_and_every_scalar(path: pathlib.Path) -> None:
 
 
 def test_a_line_is_in_the_file_at_once(path: pathlib.Path) -> None:
-    with Telemetry(path, start=0, steps=100) as report:
+    with Telemetry(_run(path), start=0) as report:
         report.log(1, SCALARS)
         assert [line["step"] for line in _lines(path)] == [1]
 
 
-def test_each_step_stands_once_after_a_resume(path: pathlib.Path) -> None:
+def test_each_step_has_one_line_after_a_resume(path: pathlib.Path) -> None:
     _log(path, 0, 1, 2, 3, 4)
     first = _lines(path)
-    _log(path, 2, 3, 4, 5)  # the checkpoint was of step 2
+    _log(path, 2, 3, 4, 5)  # resumed from the checkpoint of step 2
     lines = _lines(path)
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5]
     assert lines[:2] == first[:2]
-    assert list(path.parent.iterdir()) == [path]
+    assert {p.name for p in path.parent.iterdir()} == {path.name, "tensorboard"}
 
 
 @pytest.mark.parametrize("cut", ['{"step": 3, "ti', '{"step": 3, "time": 1.0', "{", ""])
-def test_a_line_cut_short_is_dropped(path: pathlib.Path, cut: str) -> None:
+def test_a_truncated_line_is_dropped(path: pathlib.Path, cut: str) -> None:
     _log(path, 0, 1, 2)
     with path.open("a") as file:
         file.write(cut)
@@ -66,8 +73,10 @@ def test_a_line_cut_short_is_dropped(path: pathlib.Path, cut: str) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_what_is_not_finite_becomes_null(path: pathlib.Path, value: float) -> None:
-    with Telemetry(path, start=0, steps=100) as report:
+def test_numbers_that_are_not_finite_become_null(
+    path: pathlib.Path, value: float
+) -> None:
+    with Telemetry(_run(path), start=0) as report:
         report.log(1, SCALARS | {"loss/generator": value})
 
     def refuse(constant: str) -> None:
@@ -81,7 +90,7 @@ def test_what_is_not_finite_becomes_null(path: pathlib.Path, value: float) -> No
 def test_the_bar_shows_step_losses_and_speed(
     path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Telemetry(path, start=40, steps=100) as report:
+    with Telemetry(_run(path), start=40) as report:
         report.advance()
         report.say("resumed at step 40")
         report.log(41, SCALARS)
@@ -91,20 +100,20 @@ def test_the_bar_shows_step_losses_and_speed(
     assert captured.out == "resumed at step 40\n"
 
 
-def test_a_process_that_is_not_the_first_writes_nothing(
+def test_only_the_first_process_reports(
     path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Telemetry(path, start=0, steps=100, enabled=False) as report:
+    with Telemetry(_run(path), start=0, enabled=False) as report:
         report.advance()
         report.log(1, SCALARS)
-        report.say("unheard")
+        report.say("hidden")
     assert not path.exists()
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
 
 
 def test_lines_before_an_error_are_kept(path: pathlib.Path) -> None:
-    report = Telemetry(path, start=0, steps=100)
+    report = Telemetry(_run(path), start=0)
 
     def log_and_fail() -> None:
         with report:
@@ -113,12 +122,4 @@ def test_lines_before_an_error_are_kept(path: pathlib.Path) -> None:
 
     with pytest.raises(RuntimeError, match="stop"):
         log_and_fail()
-    assert report._file.closed
     assert [line["step"] for line in _lines(path)] == [1]
-
-
-def test_append_json_adds_a_line(tmp_path: pathlib.Path) -> None:
-    path = tmp_path / "results.jsonl"
-    for step in (1, 2):
-        json_lines.append_json(path, {"step": step, "protocol": "far_pairs"})
-    assert _lines(path) == [{"step": s, "protocol": "far_pairs"} for s in (1, 2)]

@@ -32,7 +32,7 @@ def _events(path: Path) -> list[Any]:
 
 
 def _shown(directory: Path) -> list[tuple[int, Any]]:
-    """Returns (step, value) as shown: a start purges what is at its step and beyond."""
+    """Returns (step, value) as TensorBoard shows them; a start purges later values."""
     shown: list[tuple[int, Any]] = []
     for path in sorted(directory.iterdir()):
         for event in _events(path):
@@ -57,7 +57,7 @@ def _write(directory: Path, start: int, *steps: int) -> None:
     events.close()
 
 
-def test_scalars_come_back_with_their_names_and_steps(tmp_path: Path) -> None:
+def test_scalars_are_read_back_with_names_and_steps(tmp_path: Path) -> None:
     _write(tmp_path, 0, 10, 20)
     assert _scalars(tmp_path) == [
         (10, "loss/generator", 5.0),
@@ -67,7 +67,7 @@ def test_scalars_come_back_with_their_names_and_steps(tmp_path: Path) -> None:
     ]
 
 
-def test_a_file_begins_with_its_version_and_has_the_time(tmp_path: Path) -> None:
+def test_a_file_starts_with_its_version_and_records_times(tmp_path: Path) -> None:
     before = time.time()
     _write(tmp_path, 0, 1)
     (path,) = tmp_path.iterdir()
@@ -76,7 +76,7 @@ def test_a_file_begins_with_its_version_and_has_the_time(tmp_path: Path) -> None
     assert all(before <= e.wall_time <= time.time() for e in _events(path))
 
 
-def test_what_is_not_finite_is_shown_as_it_is(tmp_path: Path) -> None:
+def test_numbers_that_are_not_finite_are_kept(tmp_path: Path) -> None:
     events = EventFile(tmp_path, start=0)
     events.scalars(1, {"nan": math.nan, "inf": math.inf})
     events.close()
@@ -93,7 +93,7 @@ def test_events_are_in_the_file_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_a_picture_is_its_file(tmp_path: Path, channels: int) -> None:
+def test_a_picture_has_the_content_of_its_file(tmp_path: Path, channels: int) -> None:
     picture = np.arange(4 * 6 * channels, dtype=np.uint8).reshape(4, 6, channels)
     grid.save_png(picture, tmp_path / "a.png")
     events = EventFile(tmp_path / "events", start=0)
@@ -109,21 +109,21 @@ def test_a_picture_is_its_file(tmp_path: Path, channels: int) -> None:
 
 def test_each_step_is_shown_once_after_a_resume(tmp_path: Path) -> None:
     _write(tmp_path, 0, 0, 1, 2, 3, 4)
-    _write(tmp_path, 2, 3, 4, 5)  # the checkpoint was of step 2
+    _write(tmp_path, 2, 3, 4, 5)  # resumed from the checkpoint of step 2
     assert [step for step, tag, _ in _scalars(tmp_path) if tag == "skipped"] == [
         *range(6)
     ]
 
 
-def test_a_run_that_begins_again_shows_its_first_pictures_once(tmp_path: Path) -> None:
+def test_a_run_restarted_at_step_0_shows_each_step_once(tmp_path: Path) -> None:
     _write(tmp_path, 0, 0, 1)
-    time.sleep(1.01)  # names of event files have the second
+    time.sleep(1.01)  # the names of event files contain the second
     _write(tmp_path, 0, 0)
     assert len(list(tmp_path.iterdir())) == 2
     assert [step for step, tag, _ in _scalars(tmp_path) if tag == "skipped"] == [0]
 
 
-def test_a_full_disk_is_heard_of(tmp_path: Path) -> None:
+def test_a_full_disk_raises(tmp_path: Path) -> None:
     events = EventFile(tmp_path, start=0)
     full = OSError(28, "No space left on device")
     with (
@@ -134,7 +134,7 @@ def test_a_full_disk_is_heard_of(tmp_path: Path) -> None:
     events.close()
 
 
-def test_the_writer_is_imported_on_use() -> None:
+def test_tensorboardx_is_imported_only_when_needed() -> None:
     program = (
         "import sys, sagan_jax.workdir.tensorboard, sagan_jax.workdir.telemetry\n"
         "assert 'tensorboardX' not in sys.modules"
@@ -142,7 +142,7 @@ def test_the_writer_is_imported_on_use() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_a_run_shows_what_its_metrics_and_its_sheets_hold() -> None:
+def test_events_of_a_run_equal_its_metrics_and_sheets() -> None:
     workdir = tiny_runs.whole().workdir
     values: dict[int, dict[str, float]] = {}
     for step, tag, value in _scalars(workdir / "tensorboard"):
@@ -167,7 +167,7 @@ def test_a_run_shows_what_its_metrics_and_its_sheets_hold() -> None:
     }
 
 
-def test_a_resumed_run_shows_what_a_whole_one_does() -> None:
+def test_a_resumed_run_shows_the_same_events_as_an_uninterrupted_one() -> None:
     def steps(run: tiny_runs.Run) -> list[tuple[int, str]]:
         return [(step, v.tag) for step, v in _shown(run.workdir / "tensorboard")]
 

@@ -1,0 +1,233 @@
+"""The steps of one start of a run, and what each step is followed by."""
+
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from sagan_jax.commands import schedule
+from sagan_jax.data import pipeline
+from sagan_jax.data.source import Source
+from sagan_jax.errors import UserError
+from sagan_jax.evaluation import generator as generator_lib
+from sagan_jax.evaluation import progress
+from sagan_jax.evaluation.scorer import Scorer
+from sagan_jax.files import json_lines
+from sagan_jax.networks import Discriminator, Generator
+from sagan_jax.pictures import sheets
+from sagan_jax.runtime import mesh as mesh_lib
+from sagan_jax.runtime import processes
+from sagan_jax.runtime.stop import StopRequest
+from sagan_jax.training.collapse import Sign, Watch
+from sagan_jax.training.state import GanState
+from sagan_jax.workdir import checkpoint, telemetry
+from sagan_jax.workdir.run import Run
+
+STEPS_AHEAD = 2
+"""Steps that may run on the device beyond the one that the bar shows."""
+
+_ADVICE = "If it persists, lower the learning rates, or set train.rollbacks."
+
+
+class Parts(NamedTuple):
+    """A run and everything that stays the same from its first start to its last step.
+
+    Attributes:
+      run: the run on disk.
+      command: the command that resumes the run.
+      images: digest of the training images.
+      mesh: the devices.
+      source: the training images.
+      generator: the generator.
+      discriminator: the discriminator.
+      scorer: the metrics; None if the run is not scored.
+    """
+
+    run: Run
+    command: str
+    images: str
+    mesh: jax.sharding.Mesh
+    source: Source
+    generator: Generator
+    discriminator: Discriminator
+    scorer: Scorer | None
+
+
+class Collapse(NamedTuple):
+    """A sign of collapse that a rollback should answer, and where it was seen."""
+
+    sign: Sign
+    step: int
+
+
+class _StopScoringError(Exception):
+    """Ends a score when the run is asked to stop."""
+
+
+class Loop:
+    """Trains from a state, and logs, draws, saves and scores on the way.
+
+    Args:
+      parts: the run and what it is made of.
+      stack: closes the log, the checkpoints, the data stream and the signal handlers.
+      start: the step to start from.
+      seed: the seed of the data stream.
+      may_roll_back: whether a collapse ends the loop, for a rollback to answer it.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        stack: contextlib.ExitStack,
+        *,
+        start: int,
+        seed: int,
+        may_roll_back: bool,
+    ) -> None:
+        run, config = parts.run, parts.run.config
+        self._parts, self._run, self._config = parts, run, config
+        self._start, self._may_roll_back = start, may_roll_back
+        self._watch = Watch(json_lines.read_until(run.metrics, start))
+        self._manager = stack.enter_context(
+            checkpoint.open_manager(
+                run.checkpoints, config.train, lambda: progress.best_step(run)
+            )
+        )
+        self._report = stack.enter_context(
+            telemetry.Telemetry(run, start=start, enabled=processes.is_first())
+        )
+        self._batches = stack.enter_context(
+            pipeline.batches(
+                parts.source,
+                batch_size=config.train.batch_size * config.train.d_steps,
+                seed=seed,
+                start=start,
+                horizontal_flip=config.data.horizontal_flip,
+                random_crop=config.data.random_crop,
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+                threads=config.data.threads,
+            )
+        )
+        self._stop = stack.enter_context(StopRequest())
+
+    def report_start(self, state: GanState, *, resumed: bool) -> None:
+        """Records the start; before the first step, draws the first sheets."""
+        run, config, report = self._run, self._config, self._report
+        self._report_messages()
+        if resumed:
+            report.say(f"resumed at step {self._start}")
+        run.record_start(
+            step=self._start, command=self._parts.command, images=self._parts.images
+        )
+        for name, before, now in run.changes:
+            report.say(f"{name}: {before!r} before, {now!r} from step {self._start} on")
+        if processes.is_first() and not resumed:
+            real = sheets.save_real(config, self._parts.source, run.samples)
+            report.show(0, "real", real)
+            self._draw(state, 0)
+        self._skipped, self._finite_until = int(state.skipped), self._start
+
+    def steps(self, step_fn: Callable[..., Any], state: GanState) -> int | Collapse:
+        """Returns the step at which training ended, or a collapse."""
+        config, step = self._config, self._start
+        self._pace = telemetry.Pace(config.train.batch_size, step)
+        missing = schedule.is_scored(config, step) and not progress.is_observed(
+            self._run, step
+        )
+        if processes.agree(missing and processes.is_first()):
+            self._score(state, step)  # the last start ended between save and score
+        if self._stop.requested:
+            return step
+        running: deque[Any] = deque()
+        while step < config.train.steps:
+            batch = mesh_lib.global_batch(next(self._batches), self._parts.mesh)
+            state, metrics = step_fn(state, batch)
+            step += 1
+            # Two steps ahead keep the device busy. With more, the bar would show work
+            # that is not done, and a stop request would wait for it.
+            running.append(metrics)
+            if len(running) > STEPS_AHEAD:
+                jax.block_until_ready(running.popleft())
+            self._report.advance()
+            due = schedule.due(config, step, stopping=self._stop.requested)
+            if due.log and (collapse := self._log(metrics, state, step, due.last)):
+                return collapse
+            if due.sample and processes.is_first():
+                self._draw(state, step)
+            if due.save:
+                self._manager.save(state)
+            if due.score:
+                self._score(state, step)
+            if due.last or (due.save and self._stop.requested):
+                break
+        return step
+
+    def _log(
+        self, metrics: Any, state: GanState, step: int, last: bool
+    ) -> Collapse | None:
+        """Logs a step; returns a collapse that should be answered by a rollback."""
+        scalars = {k: float(v) for k, v in jax.device_get(metrics).items()}
+        for sentence in self._watch.read(step, scalars):
+            self._report.say(f"warning: {sentence} {_ADVICE}")
+        scalars["collapse_signs"] = float(len(self._watch.standing))
+        scalars["images_replaced"] = float(self._parts.source.replaced)
+        self._report.log(step, scalars | {"images_per_second": self._pace.rate(step)})
+        self._report_messages()
+        self._manager.write_pending_manifest()
+        sign = self._watch.lasting(step)
+        skipped = int(scalars["skipped"]) - self._skipped
+        if skipped > 0:
+            fact = (
+                f"{skipped} of the steps up to {step} were not finite and were skipped"
+            )
+            sign = Sign("not_finite", self._finite_until + 1, fact)
+        if sign and self._may_roll_back and not last:
+            return Collapse(sign, step)
+        if skipped > 0:
+            self._manager.save(state)
+            raise UserError(
+                f"{fact}; the state is saved in {self._run.workdir}. Look at the last "
+                "lines of metrics.jsonl, and train in a new --workdir with lower "
+                "optim.generator_lr and optim.discriminator_lr."
+            )
+        self._finite_until = step
+        return None
+
+    def _score(self, state: GanState, step: int) -> None:
+        """Scores the state, which is saved already; a stop request ends it early."""
+        assert self._parts.scorer is not None
+        variables = generator_lib.of_state(self._config, self._parts.generator, state)
+        try:
+            scores = progress.observe(
+                self._run,
+                self._parts.scorer,
+                self._parts.generator,
+                variables,
+                step,
+                self._check_stop,
+            )
+        except _StopScoringError:
+            return
+        named = {f"evaluation/{name}": value for name, value in scores.items()}
+        self._report.log_scores(step, named)
+
+    def _check_stop(self) -> None:
+        # Other processes may not have been asked to stop, and would wait for this one.
+        if self._stop.requested and jax.process_count() == 1:
+            raise _StopScoringError
+
+    def _draw(self, state: GanState, step: int) -> None:
+        picture = sheets.save(
+            self._config, self._parts.generator, state, self._run.samples
+        )
+        self._report.show(step, "samples", picture)
+
+    def _report_messages(self) -> None:
+        for sentence in self._parts.source.messages():
+            if processes.is_first():
+                self._report.say(sentence)
+            else:
+                print(sentence)

@@ -1,0 +1,21 @@
+"""How modes other than train open a run: its own config, the devices asked for now."""
+
+import dataclasses
+
+from sagan_jax.commands.options import Options
+from sagan_jax.runtime import mesh
+from sagan_jax.workdir import run as run_lib
+from sagan_jax.workdir.run import Run
+
+
+def open_run(options: Options) -> Run:
+    """Returns the run of the workdir, after configuring jax for it.
+
+    The devices and processes that the run was trained with do not matter here.
+
+    Raises:
+      UserError: no run in the workdir, or several processes are asked for in vain.
+    """
+    run = run_lib.open_run(options.workdir_path())
+    mesh.start(dataclasses.replace(run.config, mesh=options.mesh))
+    return run

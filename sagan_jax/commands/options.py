@@ -1,0 +1,110 @@
+"""A parsed command line in plain values, as each mode of launch.py receives it."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from sagan_jax.config import Config, MeshConfig
+from sagan_jax.errors import UserError, naming
+from sagan_jax.files import paths
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """A parsed command line.
+
+    Attributes:
+      config: the config of --config; None without.
+      workdir: the directory of the run; '' for its default.
+      mesh: the devices and processes of modes other than train.
+      evaluation: fields of config.evaluation that override the run's own.
+      step: a step; in mode evaluate also 'best' or 'all'; '': the newest.
+      truncations: bounds on |z| to evaluate.
+      to: what samples become; see commands.sample.KINDS.
+      labels: classes to sample.
+      count: number of images to sample; None: as many as a sheet has.
+      out: where samples go; '': into the workdir.
+      dry_run: 'shapes' or 'compile' for a dry run.
+      command: the command line as typed.
+    """
+
+    config: Config | None
+    workdir: str = ""
+    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+    evaluation: dict[str, Any] = dataclasses.field(default_factory=dict)
+    step: str = ""
+    truncations: list[str] = dataclasses.field(default_factory=list)
+    to: str = "sheet"
+    labels: list[str] = dataclasses.field(default_factory=list)
+    count: int | None = None
+    out: str = ""
+    dry_run: str = ""
+    command: str = "the same command"
+
+    def needed_config(self) -> Config:
+        """Returns the config.
+
+        Raises:
+          UserError: there is none.
+        """
+        if self.config is None:
+            raise UserError(
+                "--config is missing; try --config experiments/quickstart.py."
+            )
+        return self.config
+
+    def workdir_path(self) -> Path:
+        """Returns the workdir, by default runs/<name of the config>.
+
+        Raises:
+          UserError: neither a workdir nor a config, or a path that is not local.
+        """
+        with naming("workdir"):
+            return paths.local(self.workdir or f"runs/{self.needed_config().name}")
+
+    def out_path(self) -> Path | None:
+        """Returns where samples go; None: into the workdir.
+
+        Raises:
+          UserError: a path that is not local.
+        """
+        with naming("out"):
+            return paths.local(self.out) if self.out else None
+
+    def step_number(self) -> int | None:
+        """Returns the step of --step; None: the newest.
+
+        Raises:
+          UserError: it is not a number.
+        """
+        if self.step and not (self.step.isascii() and self.step.isdigit()):
+            raise UserError(f"step={self.step!r} is not a step; pass a number.")
+        return int(self.step) if self.step else None
+
+    def bounds(self) -> list[float]:
+        """Returns the bounds of --truncations.
+
+        Raises:
+          UserError: one is not a number.
+        """
+        try:
+            return [float(bound) for bound in self.truncations]
+        except ValueError:
+            raise UserError(
+                f"truncations={','.join(self.truncations)!r} is not a list of numbers; "
+                "write --truncations 0.5,1."
+            ) from None
+
+    def classes(self) -> list[int]:
+        """Returns the classes of --labels.
+
+        Raises:
+          UserError: one is not a whole number.
+        """
+        try:
+            return [int(label) for label in self.labels]
+        except ValueError:
+            raise UserError(
+                f"labels={','.join(self.labels)!r} is not a list of classes; write "
+                "--labels 0,1."
+            ) from None

@@ -1,0 +1,257 @@
+"""A run on disk. A command opens it once; only this package knows its file names."""
+
+import copy
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from sagan_jax import config as config_lib
+from sagan_jax import networks
+from sagan_jax.config import Config
+from sagan_jax.errors import UserError
+from sagan_jax.files import manifest, paths, whole
+from sagan_jax.networks import Generator
+from sagan_jax.runtime import processes
+from sagan_jax.training import optim
+from sagan_jax.training import state as state_lib
+from sagan_jax.training.state import GanState
+from sagan_jax.workdir import checkpoint, run_config
+from sagan_jax.workdir.run_config import Change
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A workdir and the config of the run in it.
+
+    Attributes:
+      workdir: the directory.
+      config: the run's config; every `evaluation` field may be changed for a command.
+      changes: fields that changed since the last start; () for a run that is only read.
+    """
+
+    workdir: Path
+    config: Config
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def metrics(self) -> Path:
+        """The file with one line per logged step."""
+        return self.workdir / "metrics.jsonl"
+
+    @property
+    def evaluations(self) -> Path:
+        """The file with one line per score taken during training."""
+        return self.workdir / "evaluations.jsonl"
+
+    @property
+    def results(self) -> Path:
+        """The file with one line per score of a checkpoint."""
+        return self.workdir / "results.jsonl"
+
+    @property
+    def rollbacks(self) -> Path:
+        """The file with one line per return to an earlier checkpoint."""
+        return self.workdir / "rollbacks.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        """The directory of sample sheets."""
+        return self.workdir / "samples"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The directory of TensorBoard's event files."""
+        return self.workdir / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The directory of checkpoints, absolute, as orbax needs it."""
+        return self.workdir.absolute() / "checkpoints"
+
+    def with_evaluation(self, changes: Mapping[str, Any]) -> "Run":
+        """Returns the run with other values of fields of `config.evaluation`.
+
+        Raises:
+          UserError: a value out of range.
+        """
+        config = copy.deepcopy(self.config)
+        for name, value in changes.items():
+            setattr(config.evaluation, name, value)
+        config_lib.validate(config, with_data=False)
+        return dataclasses.replace(self, config=config)
+
+    def steps(self) -> list[int]:
+        """Returns the steps that have a checkpoint, damaged or not, in order."""
+        return checkpoint.steps(self.checkpoints)
+
+    def config_digest(self) -> str:
+        """Returns the sha256 of the run's config.json."""
+        return hashlib.sha256(_config_file(self.workdir).read_bytes()).hexdigest()
+
+    def checkpoint_digest(self, step: int) -> str:
+        """Returns the sha256 of a checkpoint's manifest; '' if it has none."""
+        return manifest.digest(self.checkpoints / str(step))
+
+    def resume(self, like: GanState) -> GanState | None:
+        """Returns the newest state that is not damaged; see `checkpoint.resume`."""
+        return checkpoint.resume(self.checkpoints, like)
+
+    def record_start(self, *, step: int, command: str, images: str) -> None:
+        """Writes the config, and appends the start to starts.jsonl, in process 0."""
+        if not processes.is_first():
+            return
+        run_config.write(_config_file(self.workdir), self.config)
+        run_config.record_start(
+            _starts_file(self.workdir),
+            self.config,
+            step=step,
+            command=command,
+            changes=list(self.changes),
+            images=images,
+        )
+
+    def load_generator(
+        self, step: int | None = None
+    ) -> tuple[Generator, dict[str, Any], int]:
+        """Returns the generator, its variables, and the step of their checkpoint.
+
+        The parameters are the averaged ones if `config.evaluation.ema` is set and the
+        run keeps an average.
+
+        Args:
+          step: the step of a checkpoint; None: the newest that is not damaged.
+
+        Raises:
+          UserError: no checkpoint, none of that step, or a damaged one.
+        """
+        candidates = self._candidates(step)
+        config = self.config
+        generator, discriminator = networks.build(config.model)
+        shapes = jax.eval_shape(
+            lambda: state_lib.create(
+                config, generator, discriminator, optim.make_optimizers(config)
+            )
+        )
+        like: dict[str, Any] = {
+            "step": shapes.step,
+            "generator": shapes.generator.variables,
+        }
+        if config.evaluation.ema and config.train.ema_decay:
+            like["ema"] = shapes.ema
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        like = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like
+        )
+        found, damaged = checkpoint.newest_whole(
+            self.checkpoints,
+            candidates,
+            lambda s: checkpoint.restore_part(self.checkpoints, like, s),
+        )
+        for other, damage in damaged.items():
+            checkpoint.warn(
+                f"checkpoint {other} is damaged ({damage}); an earlier one is used."
+            )
+        variables = state_lib.generator_variables(
+            generator, found["generator"], found.get("ema", {})
+        )
+        return generator, variables, int(found["step"])
+
+    def _candidates(self, step: int | None) -> list[int]:
+        """Returns [step], or all steps for None."""
+        known = self.steps()
+        if not known:
+            raise UserError(
+                f"workdir={str(self.workdir)!r} holds no checkpoint yet; train until "
+                "the first one, which is saved at step train.checkpoint_every."
+            )
+        if step is None:
+            return known
+        if step not in known:
+            raise UserError(
+                f"step={step} has no checkpoint in {str(self.workdir)!r}; choose "
+                f"{', '.join(map(str, known))}."
+            )
+        return [step]
+
+
+def open_run(workdir: str | Path) -> Run:
+    """Returns the run in a workdir.
+
+    Raises:
+      UserError: there is none, or its config.json is damaged.
+    """
+    workdir = paths.local(workdir)
+    return Run(workdir, run_config.read(_config_file(workdir)))
+
+
+def begin(workdir: str | Path, config: Config, images: str = "") -> Run:
+    """Returns a run to train: a new one in an empty workdir, or the one that is there.
+
+    Makes the directory, and checks that it can be written to; see `Run.record_start`
+    for what is written.
+
+    Args:
+      workdir: the directory.
+      config: the config that is asked for.
+      images: digest of the training images; '' if unknown.
+
+    Raises:
+      UserError: the path is a file or cannot be written, or holds another run.
+    """
+    workdir = paths.local(workdir)
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(
+            f"workdir={str(workdir)!r} is a file; pass a directory, or a new name."
+        )
+    changes: list[Change] = []
+    if _config_file(workdir).exists():
+        changes = run_config.changes(
+            workdir,
+            run_config.read(_config_file(workdir)),
+            config,
+            images=images,
+            known_images=run_config.last_images(_starts_file(workdir)),
+        )
+    if processes.is_first():
+        try:
+            whole.make_directory(workdir)
+        except OSError as error:
+            raise UserError(
+                f"workdir={str(workdir)!r} is not writable ({error.strerror}); pass "
+                "another --workdir."
+            ) from None
+    return Run(workdir, config, tuple(changes))
+
+
+def load(
+    workdir: str | Path, step: int | None = None, ema: bool = True
+) -> tuple[Generator, dict[str, Any], Config]:
+    """Returns the generator of a run, its variables, and the run's config.
+
+    `generator.apply(variables, z, labels, train=False)` gives images in [-1, 1]. The
+    variables hold the moving average of the parameters if `ema` is set and the run
+    keeps one, the live running statistics, and `u` iterated on those parameters.
+
+    Args:
+      workdir: the directory of the run.
+      step: the step of a checkpoint; None: the newest that is not damaged.
+      ema: whether to take the averaged parameters instead of the live ones.
+
+    Raises:
+      UserError: no run, no checkpoint, none of that step, or a damaged one.
+    """
+    run = open_run(workdir)
+    generator, variables, _ = run.with_evaluation({"ema": ema}).load_generator(step)
+    return generator, variables, run.config
+
+
+def _config_file(workdir: Path) -> Path:
+    return workdir / "config.json"
+
+
+def _starts_file(workdir: Path) -> Path:
+    return workdir / "starts.jsonl"
