@@ -13,7 +13,6 @@ settings, which --evaluation.FIELD=VALUE overrides (seed, truncation, metrics, .
 """
 
 import importlib
-import shlex
 import sys
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from sagan_jax import config as config_lib
 from sagan_jax.commands import flags as flags_lib
 from sagan_jax.commands.failures import reported
 from sagan_jax.commands.options import Options
+from sagan_jax.files import names
 
 MODES = {name: f"sagan_jax.commands.{name}" for name in ("train", "sample", "evaluate")}
 """The module of each mode, with a function `main(options)`; imported when needed."""
@@ -59,10 +59,10 @@ def main(argv: list[str]) -> None:
             name: getattr(values.evaluation, name)
             for name in config_flags.get_override_values(values["evaluation"])
         },
-        command=shlex.join([Path(sys.executable).name, *sys.argv]),
+        command=names.command([Path(sys.executable).name, *sys.argv]),
         **flags_lib.plain_values(values),
     )
-    print(f"workdir: {options.workdir_path()}", flush=True)
+    print(f"workdir: {names.shown(options.workdir_path())}", flush=True)
     module = MODES[values.mode]
     if values.dry_run and values.mode == "train":
         module = "sagan_jax.commands.dry_run"

@@ -3,6 +3,7 @@
 from sagan_jax.commands.opening import open_run
 from sagan_jax.commands.options import Options
 from sagan_jax.evaluation import results
+from sagan_jax.files import names
 from sagan_jax.runtime import processes
 
 
@@ -15,4 +16,4 @@ def main(options: Options) -> None:
     )
     if processes.is_first():
         print(results.table(lines))
-        print(f"wrote {run.results}")
+        print(f"wrote {names.shown(run.results)}")

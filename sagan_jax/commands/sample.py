@@ -20,7 +20,7 @@ from sagan_jax.config import Config
 from sagan_jax.errors import UserError
 from sagan_jax.evaluation import generator as generator_lib
 from sagan_jax.evaluation import sampling
-from sagan_jax.files import whole
+from sagan_jax.files import names, whole
 from sagan_jax.pictures import grid, sheets
 from sagan_jax.runtime import processes
 from sagan_jax.workdir.run import Run
@@ -43,7 +43,7 @@ def main(options: Options) -> None:
         changes=options.evaluation,
     )
     if processes.is_first():
-        print(f"wrote {path}")
+        print(f"wrote {names.shown(path)}")
 
 
 def save(

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from sagan_jax.files import names
+
 _LISTED = 10  # up to this many classes, each count is listed
 _EXAMPLES = 5  # examples in a sentence
 
@@ -16,8 +18,7 @@ def summary(class_names: Sequence[str], counts: Sequence[int]) -> str:
       counts: number of images in each class; without labels, one number.
     """
     images = plural(sum(counts), "image")
-    # A name that is not UTF-8 could not be printed.
-    class_names = [n.encode(errors="backslashreplace").decode() for n in class_names]
+    class_names = list(map(names.shown, class_names))
     if not class_names:
         return images
     classes = plural(len(class_names), "class", "classes")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sagan_jax.errors import UserError
 from sagan_jax.extractors import inception_weights as weights_lib
+from sagan_jax.files import names
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "where evaluations look for them)",
     )
     arguments = parser.parse_args(argv)
+    names.keep_printing()
     print(convert(arguments.weights, arguments.out))
 
 

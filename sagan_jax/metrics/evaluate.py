@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from sagan_jax.errors import UserError
 from sagan_jax.extractors import inception_layers
+from sagan_jax.files import names
 from sagan_jax.metrics import comparison, protocols, scores
 from sagan_jax.metrics.comparison import Line
 from sagan_jax.metrics.plan import Request
@@ -14,6 +15,7 @@ from sagan_jax.metrics.plan import Request
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code; a UserError is printed as one line and gives 1."""
+    names.keep_printing()
     request = Request(**vars(_parser().parse_args(argv)))
     try:
         line = comparison.compare(request)
@@ -44,10 +46,11 @@ def table(line: Line) -> str:
                 (name, f"{value:.6g}", f"std {deviation:.3g}" if deviation else "")
             )
     rows += [("left out", name, why) for name, why in line["left_out"].items()]
-    widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
+    cells = [tuple(map(names.shown, row)) for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in (0, 1)]
     text = [
         f"{first:<{widths[0]}}  {second:<{widths[1]}}  {third}".rstrip()
-        for first, second, third in rows
+        for first, second, third in cells
     ]
     return "\n".join(text + _notes(line))
 
@@ -149,9 +152,11 @@ Prints a table, then one line of JSON with the scores and all that they depend o
 _MORE = """\
 REAL and FAKE are each one of:
   a folder or a .zip    all images in it, nested or not, sorted by name;
-                        with intra_fid, each sub-folder is a class
+                        with intra_fid, each sub-folder is a class, or
+                        dataset.json gives the labels
   an .npz               uint8 `images` [N, H, W, 3], or a single array of any name;
-                        with intra_fid, also `labels` [N]
+                        with intra_fid, also `labels` [N]; or `arr_0` and `arr_1`,
+                        images and labels as diffusion code saves them
 REAL can also be an .npz of statistics (mu, sigma) for fid, is and fid_infinity.
 
 Images are converted to RGB without alpha, and resized to 299 x 299 by the protocol's

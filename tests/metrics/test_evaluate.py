@@ -2,6 +2,8 @@
 
 import functools
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -296,7 +298,7 @@ def cut(path, place):
 # By case: the arguments, and what the message contains, in this order.
 CASES = {
     "no such set": (lambda p, _: [p / "no", p], ["REAL='{p}/no'", "not exist"]),
-    "empty folder": (lambda p, _: [p, p], ["REAL='{p}'", "no images (.bmp, "]),
+    "empty folder": (lambda p, _: [p, p], ["REAL='{p}'", "no images ("]),
     "unreadable image": (
         lambda p, s: [unreadable(p), s / "fake"],
         ["REAL: '{p}/b.png'", "its format is not known", "remove it"],
@@ -452,3 +454,22 @@ def test_the_module_is_a_command():
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: REAL='no/such' does not exist; pass a folder")
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"a\n\x1b[31mb"])
+def test_any_name_of_real_and_fake_is_printed_after_the_work(
+    capsys, place, tmp_path, name
+):
+    sets = []
+    for side in COUNTS:
+        sets.append(tmp_path / os.fsdecode(side.encode() + name))
+        shutil.copytree(place / f"{side}_classes", sets[-1])
+    code, out, err = run(capsys, place, *sets, "--metrics=fid")
+    assert (code, "\x1b" in out + err) == (0, False)
+    rows = out.splitlines()
+    assert rows[0].split("  ")[:3] == [
+        "REAL",
+        " " + ascii(str(sets[0]))[1:-1],
+        "12 images",
+    ]
+    assert json.loads(rows[-1])["real"] == str(sets[0])
