@@ -234,3 +234,68 @@ DAMAGE = {
     ),
 }
 """For each name, the file and why it cannot be read, without counts of bytes."""
+
+
+# Files that Pillow does not write, byte by byte.
+
+
+def ifd(entries, extra=0, start=8, order="<"):
+    """A directory of a TIFF at `start`, entries (tag, type, count, content)."""
+    offset = start + 2 + 12 * len(entries) + 4 + extra
+    table, body = struct.pack(order + "H", len(entries)), b""
+    for tag, kind, count, content in sorted(entries):
+        table += struct.pack(order + "HHI", tag, kind, count)
+        if len(content) <= 4:
+            table += content.ljust(4, b"\0")
+        else:
+            table += struct.pack(order + "I", offset + len(body))
+            body += content
+    return table + struct.pack(order + "I", 0) + body
+
+
+def exif(*entries, order="<"):
+    header = b"II*\0" if order == "<" else b"MM\0*"
+    return (
+        b"Exif\0\0" + header + struct.pack(order + "I", 8) + ifd(entries, order=order)
+    )
+
+
+def jpeg_with(block, image=NOISE, **options):
+    """A JPEG with an EXIF block as it is."""
+    content = encoded(image, "JPEG", **options)
+    return b"%b\xff\xe1%b%b%b" % (
+        content[:2],
+        struct.pack(">H", len(block) + 2),
+        block,
+        content[2:],
+    )
+
+
+def tiff(pixels, width, height, bits, photometric, *more):
+    """An uncompressed little-endian TIFF of one strip; more: directory entries."""
+    channels = len(bits)
+    entries = [
+        (256, 3, 1, struct.pack("<H", width)),
+        (257, 3, 1, struct.pack("<H", height)),
+        (258, 3, channels, struct.pack(f"<{channels}H", *bits)),
+        (259, 3, 1, b"\1\0"),
+        (262, 3, 1, struct.pack("<H", photometric)),
+        (273, 4, 1, struct.pack("<I", 8)),
+        (277, 3, 1, struct.pack("<H", channels)),
+        (278, 3, 1, struct.pack("<H", height)),
+        (279, 4, 1, struct.pack("<I", len(pixels))),
+        *more,
+    ]
+    taken = {tag for tag, *_ in more}
+    entries = [e for e in entries if e[0] not in taken or e in more]
+    start = 8 + len(pixels) + len(pixels) % 2
+    head = b"II*\0" + struct.pack("<I", start)
+    return head + pixels.ljust(start - 8, b"\0") + ifd(entries, start=start)
+
+
+def deep_png(depth, colour, row, *chunks, side=4):
+    """A square PNG of equal rows; chunks: (kind, content) before the pixels."""
+    header = struct.pack(">IIBBBBB", side, side, depth, colour, 0, 0, 0)
+    parts = [(b"IHDR", header), *chunks]
+    parts += [(b"IDAT", zlib.compress((b"\0" + row) * side)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts)

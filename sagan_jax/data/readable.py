@@ -21,7 +21,7 @@ from sagan_jax.data import transforms
 from sagan_jax.data.archive import Archive, Stamp
 from sagan_jax.files import cache, whole
 
-_MADE_BY = f"1, Pillow {PIL.__version__}"  # 1 is the version of the check
+_MADE_BY = f"2, Pillow {PIL.__version__}"  # 2 is the version of the check
 _PORTION = 4096  # images given to the threads at once, and the most a Ctrl-C loses
 
 Results = dict[str, tuple[Stamp, str]]

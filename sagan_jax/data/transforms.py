@@ -4,46 +4,45 @@ Images are uint8 [H, W, C] with C channels: 1 grey, 2 grey and alpha, 3 RGB, 4 R
 A function with nothing to do returns its argument itself, not a copy.
 """
 
-import contextlib
-from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from sagan_jax.data import formats, orientation
+
+_PLAIN = {"L", "LA", "RGB", "RGBA"}
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 """Pillow's mode for each number of channels."""
-
-MAX_PIXELS = 89_478_485
-"""Maximum size of a decoded image: Pillow's threshold for decompression bombs."""
 
 
 def decode(file: BinaryIO | str) -> np.ndarray:
     """Returns the first frame of an image file, uint8 [H, W, C], upright.
 
-    The EXIF orientation is applied, a palette is resolved, and 16-bit grey is scaled to
-    8 bits. C is the number of channels in the file. Pillow's own exceptions are not
-    caught.
+    The EXIF orientation is applied, a palette is resolved, and 16-bit and 12-bit grey
+    is scaled to 8 bits. C is the number of channels in the file. Pillow's own
+    exceptions are not caught.
 
     Raises:
       ValueError: the pixels have no fixed range, such as 32-bit floats, or the header
-        declares more than `MAX_PIXELS`; the pixels are not decoded then.
+        declares more than `formats.MAX_PIXELS`; the pixels are not decoded then.
     """
-    with _opened(file) as image:
-        ImageOps.exif_transpose(image, in_place=True)
-        if image.mode.startswith("I;16"):
-            # Some of Pillow's conversions clip instead of scaling.
-            pixels = (np.asarray(image).astype(np.uint32) + 128) // 257
-            return pixels.astype(np.uint8)[..., None]
-        return _to_array(_as_mode(image, _natural_mode(image)))
+    if isinstance(file, str):
+        with open(file, "rb") as stream:
+            return decode(stream)
+    with formats.opened(file) as image:
+        if formats.raw_mode(image) == "RGB;16B" and "transparency" in image.info:
+            return _deep_with_transparency(image, file)
+        image.load()
+        return _levels(orientation.upright(image), image)
 
 
-def size(file: BinaryIO | str) -> tuple[int, int]:
+def size(file: BinaryIO) -> tuple[int, int]:
     """Returns (width, height) from the header, before the EXIF orientation is applied.
 
     Raises the exceptions of `decode`.
     """
-    with _opened(file) as image:
+    with formats.opened(file) as image:
         return image.size
 
 
@@ -53,31 +52,58 @@ def check(file: BinaryIO) -> None:
     It is faster than `decode` on a JPEG: the whole file is read, but decoded at an
     eighth of its size.
     """
-    with _opened(file) as image:
+    with formats.opened(file) as image:
         image.draft(image.mode, (1, 1))
-        ImageOps.exif_transpose(image, in_place=True)
         image.load()
+        if image.mode not in _PLAIN or "transparency" in image.info:
+            _levels(image, image)  # a palette may be missing, for example
         of_png = image.format == "PNG"
     if of_png:
         file.seek(0)
-        with Image.open(file) as image:
+        with formats.opened(file) as image:
             image.verify()  # checksums; the image cannot be decoded afterwards
 
 
-@contextlib.contextmanager
-def _opened(file: BinaryIO | str) -> Iterator[Image.Image]:
-    """Yields the image once its header has been read and checked."""
-    too_many = f"its header declares more than {MAX_PIXELS} pixels"
-    try:
-        image = Image.open(file)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ValueError(too_many) from None
-    with image:
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(too_many)
-        if image.mode in ("I", "F"):
-            raise ValueError(f"pixel mode {image.mode!r} has no fixed range")
-        yield image
+def _levels(image: Image.Image, header: Image.Image) -> np.ndarray:
+    """Returns the pixels of a loaded image, uint8 [H, W, C].
+
+    Args:
+      image: the image, perhaps turned.
+      header: the image as opened.
+    """
+    if not image.mode.startswith("I;16"):
+        return _to_array(_as_mode(image, _natural_mode(image)))
+    # Some of Pillow's conversions clip instead of scaling.
+    pixels, most = np.asarray(image).astype(np.uint32), formats.largest_level(header)
+    grey = ((255 * pixels + most // 2) // most).astype(np.uint8)
+    if formats.white_is_zero(header):
+        grey = 255 - grey
+    if (clear := image.info.get("transparency")) is None:
+        return grey[..., None]
+    return np.stack([grey, _opaque(pixels != clear)], axis=-1)
+
+
+def _deep_with_transparency(image: Image.Image, file: BinaryIO) -> np.ndarray:
+    """Returns a PNG of 16-bit colours, one of them transparent, as uint8 [H, W, 4].
+
+    Pillow keeps the upper 8 bits only, but the transparent colour differs from others
+    in the lower ones too.
+    """
+    clear = np.array(image.info.pop("transparency"))
+    image.load()
+    upper = np.asarray(orientation.upright(image))
+    file.seek(0)
+    with formats.opened(file) as again:
+        # As little-endian numbers, the upper 8 bits are the lower ones.
+        again.tile = [part._replace(args="RGB;16L") for part in again.tile]  # type: ignore[attr-defined]
+        again.load()
+        lower = np.asarray(orientation.upright(again))
+    opaque = ((upper != clear >> 8) | (lower != clear & 255)).any(axis=-1)
+    return np.concatenate([upper, _opaque(opaque)[..., None]], axis=-1)
+
+
+def _opaque(where: np.ndarray) -> np.ndarray:
+    return np.where(where, 255, 0).astype(np.uint8)
 
 
 def fit(
