@@ -16,6 +16,7 @@ from absl import app
 
 from sagan_jax.config import Config
 from sagan_jax.data.survey import Survey, survey
+from sagan_jax.files import names as names_lib
 from sagan_jax.networks import costs
 from sagan_jax.runtime.machine import GIB, Machine, this_machine
 
@@ -200,9 +201,13 @@ def _reasons(config: Config, found: Survey, machine: Machine) -> list[str]:
 def _classes_reason(found: Survey) -> str:
     names = found.class_names
     if names:
-        shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        return f"{found.images:,} images, {len(names)} classes by sub-folder ({shown})"
+        shown = ", ".join(map(names_lib.shown, names[:5]))
+        shown += ", ..." if len(names) > 5 else ""
+        of = f"{len(names)} classes by {found.origin}"
+        return f"{found.images:,} images, {of} ({shown})"
     why = "there are no class sub-folders"
+    if found.origin != "sub-folder":
+        why = f"{found.origin} gives no two classes"
     if found.loose:
         why = f"images such as {found.loose!r} are outside the sub-folders"
     return f"{found.images:,} images without labels: {why}"

@@ -2,15 +2,15 @@
 
 import hashlib
 import io
-from collections.abc import Iterable
 
 import numpy as np
 
 from sagan_jax.data import archive as archives
-from sagan_jax.data import class_counts, transforms
+from sagan_jax.data import class_counts, contents, transforms
+from sagan_jax.data import classes as classes_lib
 from sagan_jax.data import readable as readable_lib
-from sagan_jax.data.archive import SUFFIXES, Listing
-from sagan_jax.data.source import ClassesMissingError, Record, Source
+from sagan_jax.data.archive import Listing
+from sagan_jax.data.source import Record, Source
 from sagan_jax.errors import UserError
 
 MAX_FAILURES = 100
@@ -35,9 +35,10 @@ class TooManyUnreadableError(UserError):
 class FolderSource(Source):
     """Image files, cropped and resized to a square when read.
 
-    With labels, each sub-folder is a class and labels follow the sorted names. Without
-    labels, all images below `path` count, in sub-folders or not. Records are sorted by
-    name on every file system. Names that begin with a dot are ignored.
+    With labels, each sub-folder is a class and labels follow the sorted names, or
+    dataset.json gives the labels; see classes.py. Without labels, all images below
+    `path` count, in sub-folders or not. Records are sorted by class and name on every
+    file system. Names that begin with a dot are ignored.
 
     Every image is checked before the first read (see readable.py), and unreadable ones
     are left out. An image that fails later is replaced by the next index that does not
@@ -61,24 +62,24 @@ class FolderSource(Source):
           path: directory, or .zip, which is read in place.
           resolution: side of the records in pixels.
           channels: channels of the records, 1 to 4.
-          labelled: whether sub-folders are classes.
+          labelled: whether images have classes.
           max_unreadable: number of unreadable images that may be left out.
 
         Raises:
-          UserError: there are no images, too many are unreadable, or a class folder is
-            empty.
-          ClassesMissingError: `labelled`, and images lie outside the class folders.
+          UserError: there are no images, too many are unreadable, or the classes are
+            unclear; see `classes.classes_of`.
+          ClassesMissingError: `labelled`, and some images have no class.
         """
         super().__init__()
         self._resolution = resolution
         self._channels = channels
         self._archive = archives.open_archive(path)
         listing = self._archive.list()
-        classes = (
-            classes_of(path, listing) if labelled else {"": sorted(listing.images)}
-        )
         if not listing.images:
-            raise no_images(path)
+            raise contents.no_images(path, listing)
+        classes = {"": sorted(listing.images)}
+        if labelled:
+            classes = classes_lib.classes_of(path, self._archive, listing)
         self.class_names = tuple(classes) if labelled else ()
         self.num_classes = len(self.class_names)
         causes, trouble = readable_lib.examine(self._archive, listing.images)
@@ -92,11 +93,13 @@ class FolderSource(Source):
         self._labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
         self.labels = self._labels
         self.identity = _identity(self._names, listing, self.class_names)
+        if labelled and (more := classes_lib.digest_of(classes, listing)):
+            self.identity = hashlib.sha256(self.identity.encode() + more).hexdigest()
         self._replaced: dict[str, object] = {}
         self._messages += _unreadable_messages(unreadable)
-        self._messages += _messages(
-            path, self.class_names, counts, listing.others, trouble
-        )
+        self._messages += _messages(path, self.class_names, counts, listing, trouble)
+        if labelled and classes_lib.labels_file(listing):
+            self._messages.append(f"labels come from {classes_lib.LABELS}.")
 
     def __len__(self) -> int:
         return len(self._names)
@@ -137,6 +140,10 @@ class FolderSource(Source):
         """Number of images that have failed since the start, each counted once."""
         return len(self._replaced)
 
+    def encloses(self, path: str) -> bool:
+        """Returns whether an image file at `path` would be one of the images."""
+        return self._archive.encloses(path)
+
     def _full_name(self, name: str) -> str:
         return f"{self._archive.root}/{name}"
 
@@ -160,76 +167,6 @@ def _identity(names: list[str], listing: Listing, class_names: tuple[str, ...]) 
     return digest.hexdigest()
 
 
-def classes_of(path: str, listing: Listing) -> dict[str, list[str]]:
-    """Returns the sorted names of the images of each class, classes sorted by name.
-
-    Args:
-      path: path of the listing, for error messages.
-      listing: all files of the data set.
-
-    Raises:
-      ClassesMissingError: images lie outside the class folders.
-      UserError: a class folder contains no images.
-    """
-    base, folders, loose = layout(listing)
-    if loose:
-        raise ClassesMissingError(
-            f"{path!r} contains images outside the class folders, such as "
-            f"{loose[0]!r}; move them into one sub-folder per class."
-        )
-    classes: dict[str, list[str]] = {name.removeprefix(base): [] for name in folders}
-    for name in sorted(listing.images):
-        classes[name.removeprefix(base).split("/")[0]].append(name)
-    for name, images in classes.items():
-        if not images:
-            raise UserError(
-                f"{path!r}: the class folder {name!r} contains no images "
-                f"({', '.join(SUFFIXES)}); add some or remove the folder."
-            )
-    return classes
-
-
-def layout(listing: Listing) -> tuple[str, list[str], list[str]]:
-    """Returns the common parent of the class folders, those folders, and loose images.
-
-    The parent is '' or 'a/'. Loose images lie directly in the parent, next to the
-    class folders. Folders and images are sorted.
-    """
-    base = _base(listing)
-    folders = sorted(_children(listing.folders, base))
-    return base, folders, sorted(_children(listing.images, base))
-
-
-def no_images(path: str) -> UserError:
-    """Returns the error for a path without a single image."""
-    return UserError(
-        f"{path!r} contains no images ({', '.join(SUFFIXES)}); choose a directory or "
-        ".zip file with one sub-folder of images per class."
-    )
-
-
-def _base(listing: Listing) -> str:
-    """Returns the parent of the class folders: '', or 'a/' if it only contains 'a'.
-
-    Many zip files contain a single top folder that contains everything else.
-    """
-    base = ""
-    while True:
-        folders = _children(listing.folders, base)
-        if len(folders) != 1 or _children(listing.images, base):
-            return base
-        inner = folders[0] + "/"
-        if _children(listing.images, inner) or not _children(listing.folders, inner):
-            return base
-        base = inner
-
-
-def _children(names: Iterable[str], base: str) -> list[str]:
-    """Returns the names that lie directly below `base`."""
-    size = len(base)
-    return [n for n in names if n.startswith(base) and "/" not in n[size:]]
-
-
 def _unreadable_messages(unreadable: dict[str, str]) -> list[str]:
     return [
         f"warning: {name!r} cannot be read as an image ({cause}) and is left out."
@@ -241,15 +178,22 @@ def _messages(
     path: str,
     class_names: tuple[str, ...],
     counts: list[int],
-    others: list[str],
+    listing: Listing,
     trouble: str,
 ) -> list[str]:
     """Returns the number of images of each class, and warnings about them."""
     messages = [f"{path!r} contains {class_counts.summary(class_names, counts)}."]
-    if others:
+    if others := listing.others:
         messages.append(
             f"ignored {class_counts.plural(len(others), 'file')} of other types, such "
             f"as {min(others)!r}."
+        )
+    if listing.system:
+        messages.append(f"ignored {contents.system(listing)}.")
+    if links := listing.links:
+        messages.append(
+            f"ignored {class_counts.plural(len(links), 'symbolic link')} to files or "
+            f"folders that are read under another name, such as {min(links)!r}."
         )
     messages += class_counts.warnings(class_names, counts, "class folder")
     if trouble:

@@ -70,6 +70,10 @@ class Source(abc.ABC):
         """Number of images that failed after the start and were replaced by others."""
         return 0
 
+    def encloses(self, path: str) -> bool:
+        """Returns whether an image file at `path` would become one of the images."""
+        return False
+
     def messages(self) -> list[str]:
         """Returns the messages for the user since the last call."""
         # popleft is atomic: reading threads may append meanwhile.

@@ -5,7 +5,9 @@ import statistics
 from typing import NamedTuple
 
 from sagan_jax.data import archive as archives
-from sagan_jax.data import folder, prepared, readable, transforms
+from sagan_jax.data import classes as classes_lib
+from sagan_jax.data import contents, prepared, readable, transforms
+from sagan_jax.data.source import ClassesMissingError
 from sagan_jax.errors import UserError
 
 SAMPLE_SIZE = 64
@@ -17,11 +19,12 @@ class Survey(NamedTuple):
 
     Attributes:
       images: number of image files, readable or not.
-      class_names: sorted names of the class folders; () if there are no classes.
+      class_names: name of each class, by label; () if there are no classes.
       loose: name of an image next to the sub-folders, which therefore are not classes;
         '' if there is none.
       side: median of the images' shorter sides, in pixels.
       sampled: number of images that the median is taken over.
+      origin: where the classes come from: 'sub-folder' or 'dataset.json'.
     """
 
     images: int
@@ -29,13 +32,14 @@ class Survey(NamedTuple):
     loose: str
     side: int
     sampled: int
+    origin: str = "sub-folder"
 
 
 def survey(path: str) -> Survey:
     """Returns facts about the images in `path`, from file names and some headers.
 
     Sub-folders are classes if there are two or more and no image lies next to them.
-    They are looked for where FolderSource looks for them.
+    They are looked for where FolderSource looks for them, and so is dataset.json.
 
     Raises:
       UserError: `path` is neither a directory nor a .zip, contains no images, or none
@@ -50,17 +54,42 @@ def survey(path: str) -> Survey:
     archive = archives.open_archive(path)
     listing = archive.list()
     if not listing.images:
-        raise folder.no_images(path)
-    base, folders, loose = folder.layout(listing)
-    classes = () if loose or len(folders) < 2 else folders
+        raise contents.no_images(path, listing)
+    found = _classes(path, archive, listing)
     sides = _sides(path, archive, sorted(listing.images))
     return Survey(
         images=len(listing.images),
-        class_names=tuple(name.removeprefix(base) for name in classes),
-        loose=loose[0] if loose and folders else "",
+        class_names=tuple(found.names),
+        origin=found.origin,
+        loose=found.loose,
         side=int(statistics.median(sides)),
         sampled=len(sides),
     )
+
+
+class _Classes(NamedTuple):
+    names: list[str]
+    origin: str
+    loose: str
+
+
+def _classes(
+    path: str, archive: archives.Archive, listing: archives.Listing
+) -> _Classes:
+    try:
+        if classes_lib.read_labels(path, archive, listing) is not None:
+            labelled = classes_lib.classes_of(path, archive, listing)
+            names = list(labelled) if len(labelled) > 1 else []
+            return _Classes(names, classes_lib.LABELS, "")
+    except ClassesMissingError:
+        return _Classes([], classes_lib.LABELS, "")
+    base, folders, loose = classes_lib.layout(listing)
+    names = [name.removeprefix(base) for name in folders]
+    if not loose:
+        classes_lib.check_splits(path, names, base)
+    if loose or len(folders) < 2:
+        names = []
+    return _Classes(names, "sub-folder", loose[0] if loose and folders else "")
 
 
 def _sides(path: str, archive: archives.Archive, names: list[str]) -> list[int]:

@@ -17,16 +17,17 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from sagan_jax.data import archive as archives
-from sagan_jax.data import folder, readable, transforms
+from sagan_jax.data import classes as classes_lib
+from sagan_jax.data import contents, formats, readable
 from sagan_jax.data.source import ClassesMissingError
 from sagan_jax.errors import UserError
 from sagan_jax.extractors import preprocessing
 from sagan_jax.extractors.preprocessing import Batch
 
-_LOSSY = (".jpg", ".jpeg")
+_LOSSY = (".jpg", ".jpeg", ".jfif")
+_SAMPLES, _LABELS = "arr_0", "arr_1"  # of numpy.savez(file, samples, labels)
 _AHEAD = 2  # batches that are read ahead
 _BYTES = 2**28  # limit for the decoded images of a batch of two or more
 
@@ -55,9 +56,9 @@ def open_images(path: str, *, labelled: bool = False) -> ImageSet:
 
     Args:
       path: a folder, .zip or .npz. An .npz holds uint8 `images` [N, H, W, 3] or a
-        single array of any name, and `labels` [N] if `labelled`.
-      labelled: whether to read classes; in folders they are sub-folders, as in
-        training.
+        single array of any name, and `labels` [N] if `labelled`; or `arr_0` and
+        `arr_1`, as diffusion code saves samples and labels.
+      labelled: whether to read classes; in folders they are those of training.
 
     Raises:
       UserError: the path does not exist or has no images, other arrays, or no classes.
@@ -92,16 +93,14 @@ class Files:
         self._archive = archives.open_archive(path)
         listing = self._archive.list()
         if not listing.images:
-            raise UserError(
-                f"{path!r} holds no images ({', '.join(archives.SUFFIXES)}); {_REMEDY}."
-            )
+            raise contents.no_images(path, listing, _REMEDY)
         self._names = sorted(listing.images)
         self.count = len(self._names)
         self.lossy = sum(name.lower().endswith(_LOSSY) for name in self._names)
         self.classes: tuple[str, ...] | None = None
         if labelled:
             try:
-                found = folder.classes_of(path, listing)
+                found = classes_lib.classes_of(path, self._archive, listing)
             except ClassesMissingError as error:
                 error.add_remedy(", or drop intra_fid")
                 raise
@@ -149,8 +148,7 @@ def decode(content: bytes) -> NDArray[np.uint8]:
       ValueError: pixels of more than 8 bits, which Pillow would clip to white, or a
         header with far too many pixels.
     """
-    transforms.size(io.BytesIO(content))
-    with Image.open(io.BytesIO(content)) as image:
+    with formats.opened(io.BytesIO(content)) as image:
         if image.mode.startswith("I;16"):
             raise ValueError("16-bit levels, which would be clipped at 255")
         image.load()
@@ -193,6 +191,8 @@ class Array:
         names = [name.removesuffix(".npy") for name in members]
         if "images" in names:
             return "images.npy"
+        if set(names) == {_SAMPLES, _LABELS}:
+            return f"{_SAMPLES}.npy"
         others = [name for name in names if name != "labels"]
         if len(others) == 1:
             return f"{others[0]}.npy"
@@ -227,12 +227,15 @@ class Array:
 
     def _classes(self) -> tuple[str, ...]:
         with _opened(self.path) as file:
-            if "labels.npy" not in file.namelist():
+            name = "labels.npy"
+            if self._member == f"{_SAMPLES}.npy" and name not in file.namelist():
+                name = f"{_LABELS}.npy"
+            if name not in file.namelist():
                 raise UserError(
                     f"{self.path!r} holds no array 'labels', which intra_fid needs; "
                     "add labels [N], or drop intra_fid."
                 )
-            with file.open("labels.npy") as member:
+            with file.open(name) as member:
                 labels = np.lib.format.read_array(member, allow_pickle=False)
         if labels.shape != (self.count,) or labels.dtype.kind not in "iu":
             raise UserError(

@@ -14,11 +14,14 @@ from image_files import (
     FORMS,
     assert_says,
     configure,
+    encoded,
+    levels,
     pack,
     put,
     sentence,
     write,
 )
+from PIL import Image
 
 from sagan_jax.data import archive, sources
 from sagan_jax.data.folder import FolderSource
@@ -85,6 +88,10 @@ def test_hidden_files_and_folders_are_left_out(folder):
 # Zip files.
 
 
+def encoded_level(level):
+    return encoded(Image.new("RGB", (8, 8), (level, 0, 0)))
+
+
 def members(path, **contents):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in contents.items():
@@ -111,7 +118,7 @@ def test_a_zip_that_was_cut_short_is_named(folder, tmp_path):
 
 def test_an_empty_zip_holds_no_images(tmp_path):
     said = sentence(configure(members(tmp_path / "a.zip")))
-    assert_says(said, f"data.path='{tmp_path}/a.zip'", "no images (.bmp, ")
+    assert_says(said, f"data.path='{tmp_path}/a.zip'", "no images (", ".bmp, ")
 
 
 def test_a_zip_gives_the_records_of_its_folder(folder):
@@ -138,12 +145,12 @@ def test_the_class_folders_may_be_inside_other_folders(tmp_path, form):
 
 
 def test_members_that_point_out_of_a_zip_are_ignored(tmp_path):
-    names = ["../evil.png", "/evil.png", "cat/../../evil.png", "cat//evil.png"]
+    names = ["../evil.png", "/../evil.png", "cat/../../evil.png", "..\\evil.png"]
     path = members(tmp_path / "a.zip", **dict.fromkeys([*names, "cat/0.png"], DOT))
     source = sources.make_source(configure(path, num_classes=1))
     assert (len(source), source.class_names) == (1, ("cat",))
     _, ignored, *_ = source.messages()
-    assert_says(ignored, "4 files", "'../evil.png'")
+    assert_says(ignored, "2 files", "'../evil.png'")
     source[0]
     assert list(tmp_path.rglob("*")) == [tmp_path / "a.zip"]
     assert not (tmp_path.parent / "evil.png").exists()
@@ -204,5 +211,148 @@ def test_a_forked_worker_opens_the_zip_for_itself(folder, monkeypatch):
     there = ours._zip()
     assert there is not here
     assert ours._zip() is there
-    here.close()
-    there.close()
+    here.archive.close()
+    there.archive.close()
+
+
+# Other spellings of names in a zip.
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["./{}/{}.png", "/{}/{}.png", "pets/./{}/{}.png", "{}\\{}.png", ".\\{}\\{}.png"],
+)
+def test_names_are_understood_however_a_program_spells_them(tmp_path, form):
+    names = [form.format(c, n) for c in ("cat", "dog") for n in range(2)]
+    images = {name: encoded_level(10 * i) for i, name in enumerate(names)}
+    path = members(tmp_path / "a.zip", **images)
+    source = sources.make_source(configure(path, num_classes=2))
+    assert source.class_names == ("cat", "dog")
+    assert levels(source, range(4)) == [0, 10, 20, 30]
+    assert source.labels.tolist() == [0, 0, 1, 1]
+
+
+def test_a_folder_that_is_a_member_may_be_spelt_so_too(tmp_path):
+    names = dict.fromkeys(["./", "./cat/", "dog\\"], b"")
+    path = members(tmp_path / "a.zip", **names, **{"./cat/0.png": DOT})
+    listing = archive.open_archive(path).list()
+    assert (listing.folders, list(listing.images)) == ({"cat", "dog"}, ["cat/0.png"])
+
+
+def test_of_two_members_of_one_name_the_later_one_counts(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("cat/0.png", encoded_level(10))
+        file.writestr("./cat/0.png", encoded_level(20))
+    source = sources.make_source(configure(path, num_classes=1))
+    assert levels(source, range(len(source))) == [20]
+
+
+# What systems put beside pictures.
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "name",
+    ["@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"],
+)
+def test_folders_of_the_system_are_left_out_and_counted(tmp_path, form, name):
+    for place in (name, f"cat/{name}"):
+        put(tmp_path / "a" / place / "0.jpg" / "thumb.png", DOT)
+    put(tmp_path / "a" / "cat" / "0.png", DOT)
+    source = sources.make_source(configure(pack(tmp_path / "a", form), num_classes=1))
+    assert (len(source), source.class_names) == (1, ("cat",))
+    (line,) = [m for m in source.messages() if "of the system" in m]
+    assert_says(line, "ignored 2 folders", repr(min(name, f"cat/{name}")))
+
+
+# Links.
+
+
+@pytest.mark.parametrize("count", [4, 8, 60])
+def test_folders_that_are_linked_to_each_other_are_read_once(tmp_path, count):
+    for a in range(count):
+        put(tmp_path / f"t{a:02}" / "x.png", DOT)
+        for b in range(count):
+            if a != b:
+                (tmp_path / f"t{a:02}" / f"to{b}").symlink_to(f"../t{b:02}")
+    source = sources.make_source(configure(tmp_path, num_classes=count))
+    assert len(source) == count
+    (line,) = [m for m in source.messages() if "symbolic link" in m]
+    assert_says(line, f"{count * (count - 1)} symbolic links", "'t00/to1'")
+
+
+@pytest.mark.parametrize("link", ["latest", "a_latest"])
+def test_a_link_to_a_folder_next_to_it_does_not_double_it(tmp_path, link):
+    put(tmp_path / "train" / "0.png", DOT)
+    put(tmp_path / "train" / "1.png", DOT)
+    (tmp_path / link).symlink_to("train")
+    (tmp_path / "train" / "best.png").symlink_to("1.png")
+    listing = archive.open_archive(str(tmp_path)).list()
+    assert sorted(listing.images) == ["train/0.png", "train/1.png"]
+    assert sorted(listing.links) == sorted([link, "train/best.png"])
+    assert listing.folders == {"train"}
+
+
+def test_links_that_lead_out_are_followed_once(tmp_path):
+    put(tmp_path / "pool" / "deep" / "0.png", DOT)
+    put(tmp_path / "pool" / "blob", DOT)
+    root = tmp_path / "data"
+    root.mkdir()
+    for name, target in (("a", "../pool"), ("b", "../pool/deep"), ("c", "a/deep")):
+        (root / name).symlink_to(target)
+    (root / "x.png").symlink_to("../pool/blob")
+    listing = archive.open_archive(str(root)).list()
+    assert sorted(listing.images) == ["a/deep/0.png", "x.png"]
+
+
+def test_a_link_to_a_file_that_is_no_image_by_name_counts(tmp_path):
+    put(tmp_path / "blobs" / "0a1b", DOT)
+    put(tmp_path / "main" / "note.txt", b"")
+    (tmp_path / "main" / "0.png").symlink_to("../blobs/0a1b")
+    listing = archive.open_archive(str(tmp_path)).list()
+    assert list(listing.images) == ["main/0.png"]
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """A folder that is nested deeper than Python's stack."""
+    here = os.getcwd()
+    os.chdir(tmp_path)
+    for _ in range(1100):
+        os.mkdir("d")
+        os.chdir("d")
+    pathlib.Path("0.png").write_bytes(DOT)
+    os.chdir(here)
+    yield tmp_path
+    # pytest's own clean-up is recursive.
+    os.chdir(tmp_path)
+    for _ in range(1100):
+        os.chdir("d")
+    os.remove("0.png")
+    for _ in range(1100):
+        os.chdir("..")
+        os.rmdir("d")
+    os.chdir(here)
+
+
+def test_folders_may_be_nested_deeper_than_python_s_stack(deep):
+    listing = archive.open_archive(str(deep)).list()
+    assert len(listing.images) == 1
+    assert len(listing.folders) == 1100
+    sources.make_source(configure(deep, num_classes=1))
+    path = members(deep / "a.zip", **{"d/" * 1100 + "0.png": DOT})
+    assert len(archive.open_archive(path).list().folders) == 1100
+
+
+def test_what_would_be_listed_is_known(tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "link").symlink_to("../outside")
+    (tmp_path / "other").symlink_to("data")
+    ours = archive.open_archive(str(tmp_path / "data"))
+    ours.list()
+    inside = ["data", "data/run", "data/a/b", "outside/run", "other/run"]
+    apart = [".", "run", "data2", "data/.run", "data/a/.b/c", "data/@eaDir/x"]
+    assert all(ours.encloses(str(tmp_path / name)) for name in inside)
+    assert not any(ours.encloses(str(tmp_path / name)) for name in apart)

@@ -26,6 +26,7 @@ from PIL import Image
 
 from sagan_jax.data import pipeline, sources, transforms
 from sagan_jax.data.folder import FolderSource
+from sagan_jax.data.formats import SUFFIXES
 from sagan_jax.errors import UserError
 
 # Names, labels and order.
@@ -104,7 +105,7 @@ def test_an_empty_folder_is_named(tmp_path, num_classes):
     assert_says(
         sentence(configure(tmp_path, num_classes)),
         f"data.path='{tmp_path}'",
-        "no images (.bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp)",
+        f"no images ({', '.join(SUFFIXES)})",
         "sub-folder",
     )
 
@@ -116,7 +117,7 @@ def test_a_class_folder_without_images_is_named(folder):
         sentence(configure(folder)),
         f"data.path='{folder}': ",
         "'bat'",
-        "no images (.bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp)",
+        f"no images ({', '.join(SUFFIXES)})",
         "remove",
     )
 

@@ -105,7 +105,7 @@ def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     put(tmp_path / "notes.txt", b"none")
     assert_says(
-        _sentence(tmp_path), f"{str(tmp_path)!r}", "no images (.bmp, ", "choose"
+        _sentence(tmp_path), f"{str(tmp_path)!r}", "no images (", ".bmp, ", "choose"
     )
 
 
