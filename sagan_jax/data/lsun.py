@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+from sagan_jax.data import lmdb_pages
 from sagan_jax.errors import UserError
 
 _FILE = "data.mdb"
@@ -58,9 +59,19 @@ class Lmdb:
         return Lmdb, (self._folders,)
 
     def keys(self, label: int) -> Iterator[bytes]:
-        """Yields the keys of a class, sorted."""
-        with self._environment(label).begin() as transaction:
-            yield from transaction.cursor().iternext(keys=True, values=False)
+        """Yields the keys of a class, sorted.
+
+        Raises:
+          UserError: the file is damaged, or the package lmdb is missing. `read` must
+            not be called then: lmdb would end the process.
+        """
+        _import(self._folders[label])
+        file = os.path.join(self._folders[label], _FILE)
+        try:
+            yield from lmdb_pages.keys(file)
+        except (OSError, ValueError) as error:
+            cause = getattr(error, "strerror", None) or error
+            raise _unreadable(file, cause) from None
 
     def read(self, key: tuple[int, bytes]) -> tuple[bytes, int]:
         """Returns the encoded image of (label, key) and the label."""
@@ -103,7 +114,7 @@ def _is_lmdb(path: pathlib.Path) -> bool:
     return (path / _FILE).is_file()
 
 
-def _open(folder: str) -> Any:
+def _import(folder: str) -> Any:
     try:
         import lmdb
     except ModuleNotFoundError:
@@ -111,11 +122,20 @@ def _open(folder: str) -> Any:
             f"{folder!r} is an LMDB directory, which needs the package lmdb; run "
             "pip install lmdb."
         ) from None
+    return lmdb
+
+
+def _unreadable(file: str, cause: object) -> UserError:
+    return UserError(
+        f"{file!r} cannot be read as LMDB ({cause}); download or unpack it again."
+    )
+
+
+def _open(folder: str) -> Any:
+    lmdb = _import(folder)
     try:
         return lmdb.open(
             folder, readonly=True, lock=False, readahead=False, meminit=False
         )
     except lmdb.Error as error:
-        raise UserError(
-            f"'{folder}/{_FILE}' cannot be read as LMDB ({error}); download it again."
-        ) from None
+        raise _unreadable(os.path.join(folder, _FILE), error) from None

@@ -1,5 +1,7 @@
 """LSUN's LMDB directories: finding and preparing them, and errors."""
 
+import pathlib
+import subprocess
 import sys
 
 import image_files
@@ -135,3 +137,91 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
     with pytest.raises(UserError) as caught:
         list(lsun.Lmdb([where]).keys(0))
     assert_says(str(caught.value), f"'{where}'", "lmdb", "pip install lmdb")
+
+
+def big(path):
+    """An LMDB of some depth, with values of pages of their own."""
+    path.mkdir(parents=True)
+    noise = np.random.default_rng(0)
+    with (
+        lmdb.open(str(path), map_size=2**28) as environment,
+        environment.begin(write=True) as transaction,
+    ):
+        for number in range(300):
+            pixels = noise.integers(0, 256, (40, 40, 3), np.uint8)
+            image = image_files.encoded(Image.fromarray(pixels), "PNG")
+            key = b"%032x" % (7919 * number)
+            transaction.put(key, image[: noise.integers(30, len(image))])
+    return str(path)
+
+
+def test_the_keys_are_those_of_the_library(tmp_path):
+    where = big(tmp_path / "a_lmdb")
+    with lmdb.open(where, readonly=True, lock=False) as opened, opened.begin() as read:
+        expected = list(read.cursor().iternext(values=False))
+    assert len(expected) == 300
+    assert list(lsun.Lmdb([where]).keys(0)) == expected
+
+
+def run(where, out):
+    """Prepares in another process, which a bus error would end."""
+    command = ["-m", "sagan_jax.data.prepare", str(where), str(out)]
+    return subprocess.run(
+        [sys.executable, *command, "--resolution", "8", "--workers", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("damage", ["cut", "zeros", "page", "number"])
+def test_a_file_that_is_cut_short_or_overwritten_is_one_sentence(tmp_path, damage):
+    place = pathlib.Path(big(tmp_path / "a_lmdb"), "data.mdb")
+    content = bytearray(place.read_bytes())
+    if damage == "cut":
+        del content[len(content) * 6 // 10 :]
+    else:  # the root of the newer tree, which the second page names
+        root = 4096 * int.from_bytes(content[4096 + 128 : 4096 + 136], "little")
+        at = {"zeros": root, "page": root + 16, "number": 4096 + 128}[damage]
+        content[at : at + 2] = b"\xff\x0f"
+        if damage == "zeros":
+            content[root : root + 4096] = bytes(4096)
+    place.write_bytes(content)
+    done = run(place.parent, tmp_path / "ready")
+    assert done.returncode == 1, done
+    (line,) = done.stderr.splitlines()
+    assert_says(line, f"error: IN: '{place}'", "cannot be read as LMDB (", "again")
+    assert not (tmp_path / "ready").exists()
+
+
+def test_no_damage_ends_the_process(tmp_path):
+    where = big(tmp_path / "a_lmdb")
+    program = (
+        "import random, sys\n"
+        "from sagan_jax.data import lsun\n"
+        "from sagan_jax.errors import UserError\n"
+        "folder, whole = sys.argv[1], open(sys.argv[1] + '/data.mdb', 'rb').read()\n"
+        "outcomes = set()\n"
+        "for seed in range(150):\n"
+        "    draw, content = random.Random(seed), bytearray(whole)\n"
+        "    for _ in range(draw.choice([1, 5, 50])):\n"
+        "        at = 4096 * draw.randrange(len(whole) // 4096) + draw.randrange(200)\n"
+        "        content[at] = draw.choice([0, 1, 255, draw.randrange(256)])\n"
+        "    open(folder + '/data.mdb', 'wb').write(content)\n"
+        "    reader = lsun.Lmdb([folder])\n"
+        "    try: keys = list(reader.keys(0))\n"
+        "    except UserError: keys = []\n"
+        "    for key in keys:\n"
+        "        try: reader.read((0, key))\n"
+        "        except Exception: pass\n"
+        "    outcomes.add(bool(keys))\n"
+        "    reader.close()\n"
+        "print(sorted(outcomes))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, where],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[False, True]\n", "")
