@@ -32,7 +32,7 @@ LEVELS = {
 # Each package from the bottom up; a line is a level.
 PACKAGES = {
     "config": ["fields", "json_form", "checks"],
-    "files": ["cache lock paths torch_file whole", "json_lines manifest"],
+    "files": ["cache lock names paths torch_file whole", "json_lines manifest"],
     "runtime": ["machine mesh processes provenance stop"],
     "networks": [
         "channels convolutions ops",
@@ -42,8 +42,9 @@ PACKAGES = {
         "from_config",
     ],
     "data": [
-        "archive class_counts far_pairs lsun prepared source tfds_catalogue transforms",
-        "array_record pipeline readable synthetic tfds",
+        "class_counts far_pairs formats lmdb_pages orientation prepared source",
+        "archive lsun tfds_catalogue transforms",
+        "array_record classes contents pipeline readable synthetic tfds",
         "folder",
         "prepare_inputs sources survey",
         "prepare_outputs prepare_workers",
@@ -95,7 +96,7 @@ MAY_KNOW = {
     "extractors": {"files", "errors"},
     "training": {"networks", "runtime", "config", "errors", "pixels"},
     "metrics": {"extractors", "data", "files", "runtime", "errors", "pixels"},
-    "autoconfig": {"config", "data", "networks", "runtime", "errors"},
+    "autoconfig": {"config", "data", "files", "networks", "runtime", "errors"},
 }
 # Files and packages that may import no jax, apart from the files named after them.
 WITHOUT_JAX = (

@@ -15,7 +15,7 @@ from sagan_jax.data import sources
 from sagan_jax.errors import naming
 from sagan_jax.evaluation import results
 from sagan_jax.evaluation.scorer import Scorer
-from sagan_jax.files import json_lines, lock, paths
+from sagan_jax.files import json_lines, lock, names, paths
 from sagan_jax.runtime import mesh as mesh_lib
 from sagan_jax.runtime import processes
 from sagan_jax.training import optim
@@ -56,6 +56,7 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
     built = networks.build(config.model)
     mesh = mesh_lib.make_mesh(config)
     source = sources.make_source(config)
+    sources.check_apart(source, config, workdir)
     # What scoring needs is found now, so that no run fails at its end.
     wanted = config.evaluation.every or results.is_wanted(config)
     scorer = Scorer(config, source) if wanted else None
@@ -107,8 +108,8 @@ def train_until_interrupted(parts: Parts, rollbacks: int) -> Collapse | None:
     start, steps = (int(saved.step) if saved else 0), config.train.steps
     if start > steps or (start == steps and results.is_finished(run)):
         print(
-            f"{run.workdir} has all of its {start} steps; raise train.steps to train "
-            "further."
+            f"{names.shown(run.workdir)} has all of its {start} steps; raise "
+            "train.steps to train further."
         )
         return None
     step_fn = mesh_lib.jit_step(
@@ -136,7 +137,7 @@ def train_until_interrupted(parts: Parts, rollbacks: int) -> Collapse | None:
         print(f"stopped {saved_at}; resume with: {parts.command}")
         return None
     if processes.is_first():
-        print(f"{steps} steps done; pictures in {run.samples}")
+        print(f"{steps} steps done; pictures in {names.shown(run.samples)}")
     report = results.finish(run, rollbacks=rollbacks)
     if processes.is_first() and report:
         print(report)

@@ -1,7 +1,9 @@
 """The array_record source: images written by `python -m sagan_jax.data.prepare`."""
 
+import errno
 import os
 import pathlib
+import threading
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,11 @@ from sagan_jax.data import class_counts, prepared, transforms
 from sagan_jax.data.prepared import Description
 from sagan_jax.data.source import Record, Source
 from sagan_jax.errors import UserError
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 
 class TooSmallError(UserError):
@@ -69,6 +76,7 @@ class ArrayRecordSource(Source):
         digests = [shard.sha256 for shard in described.shards]
         self.identity = " ".join([*digests, *self.class_names])
         self._readers: dict[int, Any] = {}
+        self._opening = threading.Lock()
         counts = described.counts if labelled else [len(described)]
         self._messages += _messages(path, described, self.class_names, counts)
 
@@ -98,6 +106,7 @@ class ArrayRecordSource(Source):
             image, label = prepared.decode(record, self._stored_channels)
         # The library raises RuntimeError, IndexError and more on damaged files.
         except Exception as error:
+            self._check_limit(shard)
             raise UserError(
                 f"{self._root + '/' + self._names[shard]!r} is damaged at record "
                 f"{position} ({_first_words(error)}); run python -m "
@@ -107,11 +116,34 @@ class ArrayRecordSource(Source):
         return {"image": image, "label": np.int32(label if self.num_classes else 0)}
 
     def _reader(self, shard: int) -> Any:
-        # If two threads open one at once, one of the two readers is soon discarded.
-        if shard not in self._readers:
-            path = f"{self._root}/{self._names[shard]}"
-            self._readers[shard] = prepared.open_shard(path)
-        return self._readers[shard]
+        reader = self._readers.get(shard)
+        if reader is None:
+            reader = prepared.open_shard(f"{self._root}/{self._names[shard]}")
+            with self._opening:
+                while len(self._readers) >= _most_open():
+                    # It is closed when no thread reads from it any more.
+                    del self._readers[next(iter(self._readers))]
+                self._readers[shard] = reader
+        return reader
+
+    def _check_limit(self, shard: int) -> None:
+        """Raises UserError if the process may open no more files."""
+        try:
+            open(f"{self._root}/{self._names[shard]}", "rb").close()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise UserError(
+                    f"{self._root!r} cannot be read: {error.strerror}; raise the limit "
+                    "with ulimit -n 4096."
+                ) from None
+
+
+def _most_open() -> int:
+    """Returns the number of files that a source may keep open: half of the limit."""
+    if resource is None:
+        return 256
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2**16 if soft == resource.RLIM_INFINITY else max(1, soft // 2)
 
 
 def _make(
@@ -139,7 +171,7 @@ def _check_complete(path: str, root: str, described: Description) -> None:
                 continue
             cause = f"{size} bytes instead of {shard.bytes}"
         raise UserError(
-            f"'{root}/{shard.name}' is damaged ({cause}); repair it with: "
+            f"{f'{root}/{shard.name}'!r} is damaged ({cause}); repair it with: "
             f"{described.command}"
         )
 

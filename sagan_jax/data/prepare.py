@@ -6,16 +6,17 @@ python -m sagan_jax.data.prepare --verify OUT
 
 import argparse
 import os
-import shlex
 import sys
 import time
 from collections.abc import Sequence
 
+from sagan_jax.data import archive as archives
 from sagan_jax.data import class_counts, prepare_outputs, prepare_shards
 from sagan_jax.data.prepare_inputs import open_input
 from sagan_jax.data.prepare_verify import verify
 from sagan_jax.data.prepared import Description
 from sagan_jax.errors import UserError
+from sagan_jax.files import names
 
 _HELP = """\
 Prepare images for training: decode, crop and resize each image once, and write the
@@ -24,7 +25,8 @@ result to files that --config.data.source=array_record reads many times faster.
 
 _MORE = """\
 IN is one of
-  a folder or .zip with one sub-folder of images per class;
+  a folder or .zip with one sub-folder of images per class, or with dataset.json, the
+    labels as the data tools of StyleGAN and EDM write them;
   an LMDB directory of LSUN, such as church_outdoor_train_lmdb, or a directory that
     contains one per class (needs: pip install lmdb);
   tfds:NAME[:SPLIT], a data set of tensorflow-datasets that is prepared as array_record,
@@ -44,6 +46,7 @@ examples
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 1, with one sentence, for errors that the user can fix."""
+    names.keep_printing()
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = _parser()
     arguments = parser.parse_args(argv)
@@ -51,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.verify:
             if arguments.images or arguments.out:
                 parser.error("--verify does not take IN and OUT")
-            described = verify(arguments.verify)
-            print(f"{arguments.verify}: no damage found; {_summary(described)}")
+            found = _summary(verify(arguments.verify))
+            print(f"{names.shown(arguments.verify)}: no damage found; {found}")
             return 0
         if not arguments.out or not arguments.resolution:
             parser.error("IN, OUT and --resolution are required, or --verify DIR")
@@ -160,12 +163,16 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _prepare(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
+    out = os.path.abspath(os.path.expanduser(arguments.out))
+    source = os.path.expanduser(arguments.images)
+    # Before the listing, in which an earlier OUT would be a class without images.
+    _check_apart(arguments, os.path.isdir(source) and archives.encloses(source, out))
     images = open_input(
         arguments.images,
         labelled=not arguments.unlabelled,
         data_dir=arguments.data_dir,
     )
-    out = os.path.abspath(os.path.expanduser(arguments.out))
+    _check_apart(arguments, images.encloses(out))
     wanted = prepare_outputs.describe(
         images,
         resolution=arguments.resolution,
@@ -182,11 +189,19 @@ def _prepare(arguments: argparse.Namespace) -> int:
             max_unreadable=arguments.max_unreadable,
         )
     seconds = time.monotonic() - started
-    print(f"{out}: {_summary(described)}, in {seconds:.1f} s")
+    print(f"{names.shown(out)}: {_summary(described)}, in {seconds:.1f} s")
     for line in class_counts.warnings(described.class_names, described.counts):
         print(line)
     print(f"train on it: {_launch(out, described)}")
     return 0
+
+
+def _check_apart(arguments: argparse.Namespace, inside: bool) -> None:
+    if inside:
+        raise UserError(
+            f"OUT={arguments.out!r} lies in IN={arguments.images!r}, where its files "
+            "would be taken for a part of the images; choose a directory outside."
+        )
 
 
 def _command(arguments: argparse.Namespace, out: str) -> str:
@@ -199,7 +214,7 @@ def _command(arguments: argparse.Namespace, out: str) -> str:
         value = getattr(arguments, name)
         if value != _parser().get_default(name):
             words += [f"--{name}", str(value)]
-    return shlex.join(words + ["--unlabelled"] * arguments.unlabelled)
+    return names.command(words + ["--unlabelled"] * arguments.unlabelled)
 
 
 def _summary(described: Description) -> str:
@@ -223,7 +238,7 @@ def _launch(out: str, described: Description) -> str:
         flags["model.channels"] = described.channels
     words = ["python", "launch.py", "--config", f"experiments/{recipe}.py"]
     words += [f"--config.{name}={value}" for name, value in flags.items()]
-    return shlex.join(words)
+    return names.command(words)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sagan_jax.data import archive as archives
-from sagan_jax.data import folder, lsun
+from sagan_jax.data import classes as classes_lib
+from sagan_jax.data import contents, lsun
 from sagan_jax.data.archive import Archive
 from sagan_jax.data.source import ClassesMissingError
 from sagan_jax.data.tfds import Pictures
@@ -36,6 +37,7 @@ class Input:
       class_names: name of each class, by label; empty without labels.
       keys: keys of all images, for the reader.
       reader: reader of the images.
+      encloses: tells whether a file at a path would be one of the images.
     """
 
     origin: str
@@ -43,6 +45,7 @@ class Input:
     class_names: tuple[str, ...]
     keys: Sequence[Any]
     reader: Reader
+    encloses: Callable[[str], bool] = lambda path: False
 
     def name(self, index: int) -> str:
         """Returns the full name of an image, for messages."""
@@ -103,11 +106,11 @@ def _files(path: str, labelled: bool) -> Input:
     archive = archives.open_archive(path)
     listing = archive.list()
     if not listing.images:
-        raise folder.no_images(path)
+        raise contents.no_images(path, listing)
     classes = {"": sorted(listing.images)}
     if labelled:
         try:
-            classes = folder.classes_of(path, listing)
+            classes = classes_lib.classes_of(path, archive, listing)
         except ClassesMissingError as error:
             error.add_remedy(", or add --unlabelled")
             raise
@@ -116,12 +119,15 @@ def _files(path: str, labelled: bool) -> Input:
         digest.update(
             f"{name}\0{listing.images[name]}\n".encode(errors="surrogateescape")
         )
+    if labelled:
+        digest.update(classes_lib.digest_of(classes, listing))
     return Input(
         origin=path,
         contents=digest.hexdigest(),
         class_names=tuple(classes) if labelled else (),
         keys=[(n, label) for label, c in enumerate(classes.values()) for n in c],
         reader=_Files(archive),
+        encloses=archive.encloses,
     )
 
 

@@ -1,6 +1,7 @@
 """Writes prepared images as shards, in order, and resumes after the last one."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -122,7 +123,7 @@ def _write_shard(
         whole.replacing(Path(out, name)) as temporary,
     ):
         writer = array_record_module.ArrayRecordWriter(
-            str(temporary), prepared.WRITER_OPTIONS
+            os.fsencode(temporary), prepared.WRITER_OPTIONS
         )
         with contextlib.closing(writer):
             for record in records:

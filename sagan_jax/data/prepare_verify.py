@@ -29,8 +29,8 @@ def verify(path: str) -> Description:
                 cause = _examine(root, shard, described, counts, bar)
             if cause:
                 raise UserError(
-                    f"DIR: '{path}/{shard.name}' is damaged ({cause}); repair it with: "
-                    f"{described.command}"
+                    f"DIR: {f'{path}/{shard.name}'!r} is damaged ({cause}); repair it "
+                    f"with: {described.command}"
                 )
     if not described.complete:
         raise UserError(

@@ -9,7 +9,9 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import struct
+import typing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,16 +134,54 @@ def read_description(path: str) -> Description:
         version = content["version"]
         if version == VERSION:
             content["shards"] = [Shard(**shard) for shard in content["shards"]]
-            return Description(**content)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+            description = Description(**content)
+            _check(description)
+            return description
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(
-            f"'{root}/{FILE}' is damaged ({error}); prepare the images again in "
+            f"{str(root / FILE)!r} is damaged ({error}); prepare the images again in "
             "another directory."
         ) from None
     raise UserError(
         f"{path!r} has format version {version!r}, but only version {VERSION} is "
         "supported; prepare the images again in another directory."
     )
+
+
+def _check(described: Description) -> None:
+    """Raises ValueError for a description that no program here has written."""
+    parts: list[Description | Shard] = [described, *described.shards]
+    for part in parts:
+        for each in dataclasses.fields(part):
+            value = getattr(part, each.name)
+            wanted = typing.get_origin(each.type) or each.type
+            if type(value) is not wanted:
+                raise ValueError(f"{each.name} is {value!r}")
+            if wanted is int and value < (each.name != "records"):
+                raise ValueError(f"{each.name} is {value}")
+    if not all(isinstance(name, str) for name in described.class_names):
+        raise ValueError("class_names holds something else than names")
+    for entry in described.unreadable:
+        if [*map(type, entry)] != [str, str]:
+            raise ValueError("unreadable holds something else than name and cause")
+    if not all(type(count) is int and count >= 0 for count in described.counts):
+        raise ValueError(f"counts is {described.counts!r}")
+    if described.labelled != bool(described.class_names):
+        raise ValueError("labelled and class_names contradict each other")
+    if len(described.counts) != max(1, len(described.class_names)):
+        raise ValueError("counts and class_names differ in length")
+    if described.channels > 4 or described.crop not in ("center", "none"):
+        raise ValueError(f"channels is {described.channels}, crop {described.crop!r}")
+    written = len(described.shards)
+    if written > described.shard_count or (
+        described.complete and (written < described.shard_count or not len(described))
+    ):
+        raise ValueError(f"shards has {written} entries, {len(described)} records")
+    for number, shard in enumerate(described.shards):
+        if shard.name != shard_name(number, described.shard_count):
+            raise ValueError(f"shard {number} is {shard.name!r}")
+        if not re.fullmatch("[0-9a-f]{64}", shard.sha256):
+            raise ValueError(f"sha256 is {shard.sha256!r}")
 
 
 def write_description(path: str, description: Description) -> None:
@@ -169,7 +209,9 @@ def open_shard(path: str) -> Any:
 
     Records are read one at a time, which needs no read-ahead.
     """
-    return array_record_module.ArrayRecordReader(path, "readahead_buffer_size:0")
+    # As bytes: the library has no other way to name a file whose name is not UTF-8.
+    name = os.fsencode(path)
+    return array_record_module.ArrayRecordReader(name, "readahead_buffer_size:0")
 
 
 def encode(image: np.ndarray, label: int) -> bytes:

@@ -4,6 +4,7 @@ A source knows nothing of epochs, batches or processes; pipeline.py does. To add
 write its class, its entry in `SOURCES`, and its name in `config.CHOICES`.
 """
 
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -18,6 +19,7 @@ from sagan_jax.data.synthetic import SyntheticSource
 from sagan_jax.data.tfds import TfdsSource
 from sagan_jax.data.tfds_catalogue import OtherFormatError, UnknownSplitError
 from sagan_jax.errors import UserError
+from sagan_jax.files import names as names_lib
 
 
 def make_source(config: Config) -> Source:
@@ -32,7 +34,8 @@ def make_source(config: Config) -> Source:
     source = _open(config)
     wanted, found = config.model.num_classes, source.num_classes
     if found != wanted:
-        names = ", ".join(source.class_names[:5]) + (", ..." if found > 5 else "")
+        names = ", ".join(map(names_lib.shown, source.class_names[:5]))
+        names += ", ..." if found > 5 else ""
         contents = f"{found} classes ({names})" if found else "images without labels"
         field, value = _field(config)
         raise UserError(
@@ -49,6 +52,18 @@ def make_source(config: Config) -> Source:
         )
     check_labels(np.asarray(source[0]["label"]), wanted)
     return source
+
+
+def check_apart(
+    source: Source, config: Config, workdir: str | os.PathLike[str]
+) -> None:
+    """Raises UserError if the pictures of a run would become images of its source."""
+    if source.encloses(os.fspath(workdir)):
+        field, value = _field(config)
+        raise UserError(
+            f"workdir={os.fspath(workdir)!r} lies in {field}={value!r}, and the next "
+            "start would train on the run's own pictures; choose a --workdir outside."
+        )
 
 
 def _open(config: Config) -> Source:

@@ -19,6 +19,7 @@ import tiny_runs
 from PIL import Image
 
 from sagan_jax import config as config_lib
+from sagan_jax.commands import train
 from sagan_jax.config import Config
 from sagan_jax.data import pipeline, sources
 from sagan_jax.data import source as source_lib
@@ -587,3 +588,20 @@ def test_data_threads_end_with_the_run() -> None:
     ):
         tiny_runs.train(tiny_runs.config(), tiny_runs.folder() / "broken")
     assert closed
+
+
+def test_a_run_below_its_own_images_is_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    for number in range(12):
+        pixels = np.full((32, 32, 3), 20 * number, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    config = tiny_runs.config(model__num_classes=0, data__source="folder")
+    config.data.path = str(tmp_path)
+    for _ in range(2):
+        with pytest.raises(UserError) as caught:
+            train.train(config, tmp_path / "run")
+        text = str(caught.value)
+        assert f"workdir='{tmp_path}/run' lies in data.path='{tmp_path}'" in text
+        assert "--workdir" in text
+    assert not (tmp_path / "run").exists()

@@ -4,6 +4,7 @@ import concurrent.futures
 import dataclasses
 import json
 import os
+import pathlib
 import pickle
 import subprocess
 import sys
@@ -13,7 +14,14 @@ import numpy as np
 import pytest
 from image_files import assert_says, configure, levels, sentence, write
 
-from sagan_jax.data import pipeline, prepare, prepared, sources
+from sagan_jax.data import (
+    array_record,
+    pipeline,
+    prepare,
+    prepare_outputs,
+    prepared,
+    sources,
+)
 from sagan_jax.data.array_record import ArrayRecordSource
 from sagan_jax.data.folder import FolderSource
 from sagan_jax.errors import UserError
@@ -390,3 +398,108 @@ def test_a_later_version_of_the_format_is_refused(ready):
         "version 1",
         "prepare",
     )
+
+
+# Descriptions that were edited, and limits of the system.
+
+
+def edited(path, change):
+    place = os.path.join(path, prepared.FILE)
+    with open(place, encoding="utf-8") as file:
+        content = json.load(file)
+    change(content)
+    with open(place, "w", encoding="utf-8") as file:
+        json.dump(content, file)
+
+
+CHANGES = {
+    "resolution": {"resolution": None},
+    "text": {"resolution": "8"},
+    "truth": {"channels": True},
+    "channels": {"channels": 0},
+    "crop": {"crop": "some"},
+    "shards": {"shards": []},
+    "no list": {"shards": 3},
+    "strange shard": {"shards": [{"name": "a"}]},
+    "text for a shard": {"shards": ["a"]},
+    "per_shard": {"per_shard": 0},
+    "total": {"total": 10**9},
+    "names": {"class_names": [1, 2, 3]},
+    "too few names": {"class_names": ["a"]},
+    "unlabelled": {"labelled": False},
+    "counts": {"counts": [1, None, 2]},
+    "unreadable": {"unreadable": [["a"]]},
+    "command": {"command": 7},
+    "more": {"more": 1},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_description_edited_by_hand_is_one_sentence(ready, change):
+    edited(ready, lambda content: content.update(CHANGES[change]))
+    text = sentence(configured(ready))
+    assert_says(text, f"data.path: '{ready}/{prepared.FILE}'", "damaged (", "again")
+    for arguments in (["--verify", ready], ["x", ready, "--resolution", "8"]):
+        assert prepare.main([*map(str, arguments)]) == 1
+
+
+@pytest.mark.parametrize("key", ["name", "records", "bytes", "sha256"])
+@pytest.mark.parametrize("value", [None, -1, "../a", [], 1.5])
+def test_a_shard_edited_by_hand_is_one_sentence(ready, key, value):
+    edited(ready, lambda content: content["shards"][0].update({key: value}))
+    text = sentence(configured(ready))
+    assert_says(text, "data.path: ", "damaged (")
+
+
+@pytest.mark.parametrize("content", [b"[]", b"7", b"null", b"[" * 100_000, b"{"])
+def test_a_description_of_other_contents_is_one_sentence(ready, content):
+    image_files.put(pathlib.Path(ready, prepared.FILE), content)
+    assert_says(sentence(configured(ready)), "data.path: ", "damaged (", "again")
+
+
+MANY = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+from sagan_jax.data.array_record import ArrayRecordSource
+source = ArrayRecordSource(sys.argv[1], resolution=8)
+order = [*range(len(source)), *range(len(source))]
+print([int(source[index]["image"][0, 0, 0]) for index in order] == [*range(80)] * 2)
+if len(sys.argv) > 2:
+    source._readers.clear()
+    held = []
+    try:
+        while True:
+            held.append(open(sys.argv[1] + "/description.json"))
+    except OSError:
+        pass
+    source[0]
+"""
+
+
+def many_shards(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare_outputs, "_SHARD_BYTES", 8 * 8 * 3)
+    for number in range(80):
+        level = np.full((8, 8, 3), number, np.uint8)
+        write(tmp_path / "images" / "a" / f"{number:02}.png", level)
+    return make(tmp_path / "images", tmp_path / "ready", "--unlabelled")
+
+
+def test_more_files_than_may_be_open_are_read(tmp_path, monkeypatch):
+    path = many_shards(tmp_path, monkeypatch)
+    command = [sys.executable, "-c", MANY, path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+    done = subprocess.run([*command, "x"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert_says(done.stderr.splitlines()[-1], f"'{path}'", "Too many open", "ulimit")
+
+
+def test_readers_are_closed_while_threads_read(tmp_path, monkeypatch):
+    path = many_shards(tmp_path, monkeypatch)
+    monkeypatch.setattr(array_record, "_most_open", lambda: 2)
+    source = ArrayRecordSource(path, resolution=8)
+    order = np.random.default_rng(0).integers(0, 80, 2000)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda i: int(source[i]["image"][0, 0, 0]), order))
+    assert found == order.tolist()
+    assert len(source._readers) <= 2

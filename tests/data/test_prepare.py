@@ -444,7 +444,7 @@ def test_an_input_without_images_is_named(run, tmp_path):
     assert_says(run.errors[0], f"error: IN='{tmp_path}/a.zip'", "zip file (", "copy")
     (tmp_path / "empty").mkdir()
     run(tmp_path / "empty")
-    assert_says(run.errors[0], f"error: IN='{tmp_path}/empty'", "no images (.bmp, ")
+    assert_says(run.errors[0], f"error: IN='{tmp_path}/empty'", "no images (", ".bmp, ")
     assert not os.path.exists(run.out)
 
 
@@ -465,9 +465,9 @@ def test_data_sets_that_cannot_be_opened_are_named(run, tmp_path):
     run("tfds:")
     (line,) = run.errors
     assert_says(line, "error: IN='tfds:'", "tfds:NAME[:SPLIT]")
-    run(tmp_path, "--data_dir", "x")
+    run(tmp_path / "a", "--data_dir", "x")
     (line,) = run.errors
-    assert_says(line, "error: --data_dir='x'", f"IN='{tmp_path}'", "remove")
+    assert_says(line, "error: --data_dir='x'", f"IN='{tmp_path}/a'", "remove")
 
 
 def test_an_unknown_split_names_the_ones_there_are(run, tmp_path):
@@ -612,3 +612,51 @@ def test_the_module_can_be_run(folder, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "train on it: python launch.py" in done.stdout
+
+
+@pytest.mark.parametrize("place", ["prepared", "cat/prepared", "."])
+def test_out_inside_of_in_is_refused_at_once(folder, capsys, place):
+    out = folder / place
+    for _ in range(2):
+        code = prepare.main([str(folder), str(out), "--resolution", "8"])
+        text = capsys.readouterr().err
+        assert code == 1
+        assert_says(text, f"error: OUT='{out}'", f"IN='{folder}'", "outside")
+    assert sorted(p.name for p in folder.iterdir()) == ["cat", "dog", "owl"]
+    hidden = str(folder / ".prepared")  # where no image is looked for
+    assert prepare.main([str(folder), hidden, "--resolution", "8"]) == 0
+
+
+def test_out_inside_of_a_folder_that_a_link_adds_is_refused(folder, tmp_path, capsys):
+    (tmp_path / "more").mkdir()
+    put(tmp_path / "more" / "0.png", image_files.DOT)
+    (folder / "zebra").symlink_to(tmp_path / "more")
+    out = str(tmp_path / "more" / "ready")
+    assert prepare.main([str(folder), out, "--resolution", "8"]) == 1
+    assert_says(capsys.readouterr().err, f"error: OUT='{out}'", "outside")
+    assert not os.path.exists(out)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii"])
+@pytest.mark.parametrize("name", [b"caf\xe9", "caf\xe9".encode(), b"a\nb\x1b[31m"])
+def test_any_name_of_a_class_or_of_out_is_prepared(tmp_path, name, encoding):
+    images, out = (os.fsencode(tmp_path / p) + b"/" + name for p in ("in", "out"))
+    for kind in (name, b"dog"):
+        put(pathlib.Path(os.fsdecode(images + b"/" + kind)) / "0.png", image_files.DOT)
+    os.mkdir(tmp_path / "out")
+    command = [sys.executable, "-m", "sagan_jax.data.prepare"]
+    for arguments in ([images, out, "--resolution", "8"], ["--verify", out]):
+        done = subprocess.run(
+            [*command, *arguments],
+            env=os.environ | {"PYTHONIOENCODING": encoding},
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done
+        lines = done.stdout.splitlines()
+        assert len(lines) == (1 if "--verify" in arguments else 2)
+        assert b"2 images of 2 classes" in lines[0]
+        assert b"\x1b" not in done.stdout
+    source = ArrayRecordSource(os.fsdecode(out), resolution=8)
+    assert source.class_names == tuple(sorted((os.fsdecode(name), "dog")))
+    assert image_files.levels(source, range(2)) == [1, 1]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from image_files import assert_says, configure, sentence
+from image_files import DOT, assert_says, configure, put, sentence
 
 from sagan_jax import config as config_lib
 from sagan_jax.data import far_pairs, sources, synthetic
@@ -109,3 +109,21 @@ def test_a_label_out_of_range_is_named(label):
 def test_labels_in_range_pass_and_without_classes_any_label_does():
     source_lib.check_labels(np.array([0, 2]), 3)
     source_lib.check_labels(np.array([0, 2]), 0)
+
+
+def test_a_workdir_among_the_images_is_refused(tmp_path):
+    config = configure(tmp_path / "own", num_classes=0)
+    for number in range(3):
+        put(tmp_path / "own" / f"{number}.png", DOT)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "own" / "link").symlink_to(tmp_path / "more")
+    (tmp_path / "name").symlink_to("own")
+    source = sources.make_source(config)
+    for place in ("own", "own/run", "own/a/b", "more/run", "name/run"):
+        with pytest.raises(UserError) as caught:
+            sources.check_apart(source, config, tmp_path / place)
+        assert_says(
+            str(caught.value), f"workdir='{tmp_path}/{place}'", "data.path=", "outside"
+        )
+    for place in ("run", "own2", "own/.run"):
+        sources.check_apart(source, config, tmp_path / place)
