@@ -28,9 +28,7 @@ from sagan_jax.files import names
 MODES = {name: f"sagan_jax.commands.{name}" for name in ("train", "sample", "evaluate")}
 """The module of each mode, with a function `main(options)`; imported when needed."""
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Experiment file, with an optional argument: FILE.py[:smoke]."
-)
+_CONFIG = flags_lib.define_config()
 flags.DEFINE_string("workdir", "", "Directory of the run (default: runs/NAME).")
 flags.DEFINE_enum("mode", "train", list(MODES), "What to do with the run.")
 flags.DEFINE_string("step", "", "Checkpoint: a step; evaluate also takes best, all.")
@@ -71,7 +69,8 @@ def main(argv: list[str]) -> None:
 
 def _parse(argv: list[str]) -> list[str]:
     """Parses the flags, after checks that give clearer errors than absl's."""
-    argv = flags_lib.prepared(argv)
+    with flags_lib.explained():
+        argv = flags_lib.prepared(flags.FLAGS.read_flags_from_files(argv))
     # Not at import: an unknown field would be a traceback of the flag library.
     for name in ("evaluation", "mesh"):
         config_flags.DEFINE_config_dataclass(
@@ -83,7 +82,7 @@ def _parse(argv: list[str]) -> list[str]:
     with flags_lib.explained():
         rest = flags.FLAGS(argv)
     values = flags.FLAGS
-    flags_lib.check_parsed(rest, values.mode, argv)
+    flags_lib.check_parsed(rest)
     if values["config"].present:
         needs_data = values.mode == "train" and not values.dry_run
         config_lib.validate(_CONFIG.value, with_data=needs_data)

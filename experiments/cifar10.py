@@ -13,8 +13,8 @@ Source: `open-mmlab/mmgeneration:configs/sagan/README.md`,
 `sagan_32_woReLUinplace_lr-2e-4_ndisc5_cifar10_b64x1`.
 """
 
-from experiments.smoke import shrink
 from sagan_jax.config import Config
+from sagan_jax.config.smoke import shrink
 
 
 def get_config(argument: str | None = None) -> Config:

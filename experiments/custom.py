@@ -17,9 +17,9 @@ Source: on a GPU, the learning rates of the paper and the official networks; on 
 those of docs/results.md.
 """
 
-from experiments.smoke import shrink
 from sagan_jax import autoconfig
 from sagan_jax.config import Config
+from sagan_jax.config.smoke import shrink
 from sagan_jax.errors import UserError, naming
 
 

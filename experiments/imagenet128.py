@@ -13,8 +13,8 @@ Source: `brain-research/self-attention-gan` (model.py, train_imagenet.py). For t
 remaining differences, see docs/paper_notes.md.
 """
 
-from experiments.smoke import shrink
 from sagan_jax.config import Config
+from sagan_jax.config.smoke import shrink
 
 
 def get_config(argument: str | None = None) -> Config:

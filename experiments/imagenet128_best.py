@@ -21,8 +21,8 @@ the examples of one GPU; images are resized with Pillow's bilinear filter.
 """
 
 from experiments import imagenet128
-from experiments.smoke import shrink
 from sagan_jax.config import Config
+from sagan_jax.config.smoke import shrink
 
 
 def get_config(argument: str | None = None) -> Config:

@@ -11,8 +11,8 @@ difficulty (--config.data.difficulty=full), minutes are not enough.
 Recipe: more channels where maps are small, a short moving average, decaying rates.
 """
 
-from experiments.smoke import shrink
 from sagan_jax.config import Config
+from sagan_jax.config.smoke import shrink
 
 
 def get_config(argument: str | None = None) -> Config:

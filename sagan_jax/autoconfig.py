@@ -17,6 +17,7 @@ from absl import app
 from sagan_jax.config import Config
 from sagan_jax.data.survey import Survey, survey
 from sagan_jax.files import names as names_lib
+from sagan_jax.files import paths
 from sagan_jax.networks import costs
 from sagan_jax.runtime.machine import GIB, Machine, this_machine
 
@@ -64,7 +65,7 @@ def choose(path: str, machine: Machine) -> Choice:
     found = survey(path)
     config = recipe(machine.kind)
     config.name = _name(path)
-    config.data.path = os.path.expanduser(path)
+    config.data.path = str(paths.local(path))
     config.data.max_unreadable = found.images // 100  # each is reported at the start
     config.model.num_classes = len(found.class_names)
     if machine.kind == "gpu":
@@ -164,7 +165,7 @@ def _budget(machine: Machine) -> float:
 
 def _name(path: str) -> str:
     """Returns a name for the run, which is also the name of its directory."""
-    whole = pathlib.Path(os.path.abspath(os.path.expanduser(path)))
+    whole = pathlib.Path(os.path.abspath(paths.local(path)))
     stem = whole.stem if whole.suffix.lower() == ".zip" else whole.name
     if stem.lower() in _GENERIC and whole.parent.name:
         stem = f"{whole.parent.name}_{stem}"

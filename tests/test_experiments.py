@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import pytest
 import tiny_runs
 
-from experiments import smoke
+import experiments
 from sagan_jax import config as config_lib
 from sagan_jax import networks
 from sagan_jax.config import Config
@@ -22,8 +22,8 @@ from sagan_jax.training import optim
 from sagan_jax.training import state as state_lib
 from sagan_jax.training.train_step import make_train_step
 
-FOLDER = Path(smoke.__file__).parent
-NAMES = sorted({p.stem for p in FOLDER.glob("*.py")} - {"__init__", "smoke", "custom"})
+FOLDER = Path(experiments.__file__).parent
+NAMES = sorted({p.stem for p in FOLDER.glob("*.py")} - {"__init__", "custom"})
 
 # The fields that a smoke run changes; all others are the algorithm.
 SHRUNK = {
@@ -140,7 +140,7 @@ def test_smoke_saves_several_checkpoints(name: str) -> None:
     assert train.steps // train.checkpoint_every >= 3
 
 
-@pytest.mark.parametrize("name", [*NAMES, "smoke", "custom"])
+@pytest.mark.parametrize("name", [*NAMES, "custom"])
 def test_a_header_names_hardware_time_and_result(name: str) -> None:
     header = importlib.import_module(f"experiments.{name}").__doc__ or ""
     assert all(f"{word}: " in header for word in ("Hardware", "Time", "Expected"))

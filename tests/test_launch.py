@@ -109,8 +109,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 
 def test_a_run_ends_with_code_0_and_its_scores(story: Story) -> None:
     assert story.whole.code == 0
-    first, second, third = story.whole.out.splitlines()
-    assert first == "workdir: whole"
+    first, devices, second, third = story.whole.out.splitlines()
+    assert (first, devices) == ("workdir: whole", "training on 1 cpu")
     assert re.match(r"100 steps .* whole/samples$", second)
     assert re.match(r"far pairs, 32 images: .*\bS = \d", third)
 
@@ -169,9 +169,61 @@ def test_kills_and_stops_do_not_change_the_metrics(story: Story) -> None:
 def test_a_finished_run_is_reported_with_code_0(story: Story) -> None:
     answer = _launch(*LONG, "--workdir=whole", cwd=story.folder)
     assert answer.code == 0
-    first, second = answer.out.splitlines()
+    first, _, second = answer.out.splitlines()
     assert first == "workdir: whole"
     assert re.match(r"whole .*100 steps.*train\.steps", second)
+
+
+def test_a_run_goes_on_when_nobody_reads_its_messages(
+    story: Story, tmp_path: Path
+) -> None:
+    # As in `python launch.py ... 2>&1 | head -1`.
+    process = _start(*LONG, "--workdir=run", "--config.train.steps=20", cwd=tmp_path)
+    assert process.stdout
+    assert process.stderr
+    assert process.stdout.readline() == "workdir: run\n"
+    process.stdout.close()
+    process.stderr.close()
+    assert process.wait(timeout=300) == 0
+    lines = tiny_runs.read_metrics(tmp_path / "run")
+    assert [line["step"] for line in lines] == [10, 20]
+    assert tiny_runs.steps(tmp_path / "run") == [20]
+    assert (tmp_path / "run" / "results.jsonl").exists()
+
+
+def test_a_listing_ends_quietly_when_nobody_reads_on(tmp_path: Path) -> None:
+    process = _start(SMOKE, "--dry_run", cwd=tmp_path)
+    assert process.stdout
+    assert process.stdout.readline() == "workdir: runs/quickstart_smoke\n"
+    process.stdout.close()
+    process.stdout = None
+    assert _finish(process)[::2] == (0, "")
+
+
+def test_without_a_home_directory_a_command_runs_and_says_so_once(
+    tmp_path: Path,
+) -> None:
+    # As a user id that is in no password file, in a container.
+    program = (
+        "import pwd\n"
+        "def missing(number): raise KeyError(number)\n"
+        "pwd.getpwuid = missing\n"
+        "import launch; launch.run()"
+    )
+    names = ("HOME", "XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR")
+    kept = {name: text for name, text in os.environ.items() if name not in names}
+    answer = subprocess.run(
+        [sys.executable, "-c", program, SMOKE, "--dry_run"],
+        cwd=tmp_path,
+        env=kept | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert answer.stdout.count("nothing is cached") == 1
+    assert "XDG_CACHE_HOME" in answer.stdout
+    assert tiny_runs.tree_of(tmp_path) == {}
 
 
 def test_samples_need_no_config(story: Story) -> None:

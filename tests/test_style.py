@@ -99,3 +99,23 @@ def test_only_one_file_finds_the_cache_directory(path: pathlib.Path) -> None:
             n.value for n in ast.walk(_tree(path)) if isinstance(n, ast.Constant)
         ]
         assert "XDG_CACHE_HOME" not in constants
+
+
+@pytest.mark.parametrize("path", CODE, ids=_name)
+def test_only_one_file_expands_a_home_directory(path: pathlib.Path) -> None:
+    # And it refuses URLs, which would become local folders. Those of tfds may be in
+    # buckets.
+    if path.parent != PACKAGE / "files" and path.name != "tfds_catalogue.py":
+        names = [n.attr for n in ast.walk(_tree(path)) if isinstance(n, ast.Attribute)]
+        assert "expanduser" not in names
+
+
+@pytest.mark.parametrize("path", CODE, ids=_name)
+def test_only_one_file_makes_keys_from_seeds(path: pathlib.Path) -> None:
+    if path != PACKAGE / "runtime" / "keys.py":
+        names = [
+            ast.unparse(n)
+            for n in ast.walk(_tree(path))
+            if isinstance(n, ast.Attribute)
+        ]
+        assert not {"jax.random.key", "jax.random.PRNGKey"} & set(names)

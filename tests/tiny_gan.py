@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.smoke import shrink
 from sagan_jax import networks
 from sagan_jax.config import Config
+from sagan_jax.config.smoke import shrink
 from sagan_jax.networks import Discriminator, Generator
 from sagan_jax.runtime import mesh as mesh_lib
 from sagan_jax.training import optim, train_step

@@ -24,7 +24,8 @@ from sagan_jax.training.train_step import make_train_step
 def main(options: Options) -> None:
     """Prints the page of a dry run."""
     config = options.needed_config()
-    mesh_lib.start(config)
+    for remark in mesh_lib.start(config):
+        print(remark)
     print(dry_run(config, compile_step=options.dry_run == "compile"))
 
 

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Iterator
 
 from sagan_jax.errors import UserError
-from sagan_jax.files import names
+from sagan_jax.files import terminal
 
 
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
     """Turns the failures that a user can fix into messages; exits with 1 or 130."""
-    names.keep_printing()
+    terminal.keep_going()
     try:
         yield
     except UserError as error:

@@ -6,19 +6,37 @@ type by tracebacks of their own; here each becomes a UserError.
 
 import contextlib
 import difflib
-import importlib.util
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from absl import flags as absl_flags
+from ml_collections import config_flags
 
 from sagan_jax import config as config_lib
+from sagan_jax.commands import experiment_files
 from sagan_jax.config import Config
 from sagan_jax.errors import UserError
+from sagan_jax.files import names
 
 _PLAIN = ("workdir", "step", "truncations", "to", "labels", "count", "out", "dry_run")
+
+
+def define_config() -> absl_flags.FlagHolder[Config]:
+    """Returns the flag --config, whose file `experiment_files` finds and loads."""
+    holder = config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "Experiment file, with an optional argument: FILE.py[:smoke].",
+    )
+    absl_flags.FLAGS["config"].parser = _Parser()
+    return holder
+
+
+class _Parser(absl_flags.ArgumentParser[Config]):
+    def parse(self, argument: str) -> Config:
+        """Returns the config of 'FILE.py[:ARGUMENT]'."""
+        return experiment_files.load(argument)
 
 
 def prepared(argv: list[str]) -> list[str]:
@@ -34,76 +52,75 @@ def prepared(argv: list[str]) -> list[str]:
       UserError: a --config that does not load, or an unknown field.
     """
     argv = ["--dry_run=shapes" if a.lstrip("-") == "dry_run" else a for a in argv]
-    if _mode(argv) != "train":
+    mode = _mode(argv)
+    if mode != "train":
         argv = [re.sub(r"^(--?(?:no)?)config\.mesh\.", r"\1mesh.", a) for a in argv]
-    check(argv[1:])
+    check(argv[1:], mode)
     return argv
 
 
-def check(argv: list[str]) -> None:
-    """Raises UserError for a --config that does not load, or an unknown field.
-
-    Args:
-      argv: the command line without the program's name.
-    """
-    names, loaded = [], False
-    for position, argument in enumerate(argv):
-        name, equals, value = argument.lstrip("-").partition("=")
-        if not argument.startswith("-"):
-            continue
-        if name == "config":
-            following = argv[position + 1 : position + 2]
-            load_config(value if equals else "".join(following))
-            loaded = True
-        elif re.match(r"(no)?config\.", name):
-            names.append("config." + name.partition(".")[2])
-            if not loaded:
-                raise UserError(f"--{name} needs a --config FILE.py before it.")
-        elif re.match(r"(no)?(evaluation|mesh)\.", name):
-            names.append(name.removeprefix("no"))
-    known = [name for name, _, _ in config_lib.fields_of(Config())]
-    for name in names:
-        field = name.removeprefix("config.")
-        if field not in known:
-            close = difflib.get_close_matches(field, known, n=3, cutoff=0.5)
-            raise UserError(
-                f"{name} is not a field; "
-                + (
-                    f"did you mean {' or '.join(close)}?"
-                    if close
-                    else "see sagan_jax/config/fields.py."
-                )
-            )
-
-
-def check_parsed(rest: list[str], mode: str, argv: list[str]) -> None:
-    """Raises UserError for an argument that is no flag, or a field of another mode.
+def check(argv: list[str], mode: str = "train") -> None:
+    """Raises UserError for a --config that does not load, or a field it cannot have.
 
     Training uses the fields of its config. Other modes use those of the run, and only
     the fields of evaluation can be overridden.
 
     Args:
-      rest: the arguments that absl did not parse, after the program's name.
+      argv: the command line without the program's name.
       mode: the mode.
-      argv: the command line as absl parsed it.
+    """
+    loaded = False
+    for position, argument in enumerate(argv):
+        name, equals, value = argument.lstrip("-").partition("=")
+        if not argument.startswith("-"):
+            continue
+        group, dot, field = name.removeprefix("no").partition(".")
+        if name == "config":
+            if loaded:  # fields that were set before would be lost
+                raise UserError(f"--config={value} is the second --config; pass one.")
+            following = argv[position + 1 : position + 2]
+            experiment_files.load(value if equals else "".join(following))
+            loaded = True
+        elif dot and group in ("config", "evaluation", "mesh"):
+            _check_field(name, group, field, mode)
+            if group == "config" and not loaded:
+                raise UserError(f"--{name} needs a --config FILE.py before it.")
+
+
+def _check_field(name: str, group: str, field: str, mode: str) -> None:
+    known = [name for name, _, _ in config_lib.fields_of(Config())]
+    full = field if group == "config" else f"{group}.{field}"
+    if full not in known:
+        shown = name if group == "config" else full
+        close = difflib.get_close_matches(full, known, n=3, cutoff=0.5)
+        raise UserError(
+            f"{names.shown(shown.removeprefix('no'))} is not a field; "
+            + (
+                f"did you mean {' or '.join(close)}?"
+                if close
+                else "see sagan_jax/config/fields.py."
+            )
+        )
+    if mode == "train" and group != "config":
+        raise UserError(
+            f"--{name} is for other modes than train; write --config.{name}."
+        )
+    if mode in ("sample", "evaluate") and group == "config":
+        remedy = f"write --{full}" if full.startswith("evaluation.") else "remove it"
+        raise UserError(
+            f"--{name} is for --mode train; --mode {mode} uses the run's own settings: "
+            f"{remedy}, since only --evaluation.FIELD=VALUE overrides one."
+        )
+
+
+def check_parsed(rest: list[str]) -> None:
+    """Raises UserError for an argument that is no flag.
+
+    Args:
+      rest: the arguments that absl did not parse, after the program's name.
     """
     if len(rest) > 1:
         raise UserError(f"{rest[1]!r} is not a flag; see --help.")
-    for argument in argv:
-        name = argument.lstrip("-").partition("=")[0]
-        group, _, field = name.removeprefix("no").partition(".")
-        if not argument.startswith("-") or not field:
-            continue
-        if mode == "train" and group in ("evaluation", "mesh"):
-            raise UserError(
-                f"--{name} is for other modes than train; write --config.{name}."
-            )
-        if mode != "train" and group == "config":
-            short = field if field.startswith("evaluation.") else "evaluation.FIELD"
-            raise UserError(
-                f"--{name} is for --mode train; --mode {mode} uses the run's own "
-                f"settings, of which --{short}=VALUE overrides one."
-            )
 
 
 def plain_values(values: absl_flags.FlagValues) -> dict[str, Any]:
@@ -120,41 +137,9 @@ def explained() -> Iterator[None]:
         raise UserError(explain(str(error))) from None
 
 
-def load_config(value: str) -> Config:
-    """Returns the config of 'FILE.py' or 'FILE.py:ARGUMENT'.
-
-    Raises:
-      UserError: no such file, or one that does not return a Config.
-    """
-    path, _, argument = value.partition(":")
-    if not Path(path).is_file():
-        raise UserError(
-            f"config={path!r} is not a file; try experiments/quickstart.py."
-        )
-    spec = importlib.util.spec_from_file_location("experiment", path)
-    if spec is None or spec.loader is None:
-        raise UserError(
-            f"config={path!r} is not a Python file; its name must end in .py."
-        )
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        config = module.get_config(*([argument] if argument else []))
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"config={path!r} does not load ({type(error).__name__}: "
-            f"{' '.join(str(error).split())}); fix the file."
-        ) from None
-    if not isinstance(config, Config):
-        raise UserError(f"config={path!r}: get_config() must return a Config.")
-    return config
-
-
 def explain(message: str) -> str:
     """Returns an error message of absl as one sentence with the remedy."""
-    first = message.strip().splitlines()[0]
+    first = names.shown(message.strip().splitlines()[0])
     match = re.match(r"flag --(?:config\.)?([\w.]+)=(.*?): ", first)
     for name, _, annotation in config_lib.fields_of(Config()):
         if match and match[1] == name:

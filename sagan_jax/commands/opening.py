@@ -3,7 +3,7 @@
 import dataclasses
 
 from sagan_jax.commands.options import Options
-from sagan_jax.runtime import mesh
+from sagan_jax.runtime import mesh, processes
 from sagan_jax.workdir import run as run_lib
 from sagan_jax.workdir.run import Run
 
@@ -17,5 +17,8 @@ def open_run(options: Options) -> Run:
       UserError: no run in the workdir, or several processes are asked for in vain.
     """
     run = run_lib.open_run(options.workdir_path())
-    mesh.start(dataclasses.replace(run.config, mesh=options.mesh))
+    remarks = mesh.start(dataclasses.replace(run.config, mesh=options.mesh))
+    if processes.is_first():
+        for remark in remarks:
+            print(remark)
     return run

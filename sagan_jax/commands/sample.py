@@ -16,11 +16,11 @@ from tqdm import tqdm
 import sagan_jax
 from sagan_jax.commands.opening import open_run
 from sagan_jax.commands.options import Options
-from sagan_jax.config import Config
+from sagan_jax.config import Config, values
 from sagan_jax.errors import UserError
 from sagan_jax.evaluation import generator as generator_lib
 from sagan_jax.evaluation import sampling
-from sagan_jax.files import names, whole
+from sagan_jax.files import names, paths, whole
 from sagan_jax.pictures import grid, sheets
 from sagan_jax.runtime import processes
 from sagan_jax.workdir.run import Run
@@ -50,10 +50,10 @@ def save(
     run: Run,
     *,
     kind: str = "sheet",
-    step: int | None = None,
+    step: int | str | None = None,
     labels: Sequence[int] = (),
     count: int | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes samples of a checkpoint, whole or not at all, and returns their path.
@@ -78,6 +78,13 @@ def save(
     Raises:
       UserError: no such checkpoint or class; `out` exists or cannot be written.
     """
+    if kind not in KINDS:
+        raise UserError(
+            f"kind={kind!r} is not known; choose one of {', '.join(KINDS)}."
+        )
+    if count is not None:
+        count = values.whole("count", count, 1)
+    out = paths.local(out) if out else None
     if kind == "sheet" and count is not None:
         raise UserError(
             f"count={count} is for --to images and --to npz; a sheet has "

@@ -16,8 +16,8 @@ from sagan_jax.errors import naming
 from sagan_jax.evaluation import results
 from sagan_jax.evaluation.scorer import Scorer
 from sagan_jax.files import json_lines, lock, names, paths
+from sagan_jax.runtime import devices, processes
 from sagan_jax.runtime import mesh as mesh_lib
-from sagan_jax.runtime import processes
 from sagan_jax.training import optim
 from sagan_jax.training import state as state_lib
 from sagan_jax.training.train_step import make_train_step
@@ -29,7 +29,11 @@ from sagan_jax.workdir.run import Run
 def main(options: Options) -> None:
     """Trains the config of the command line."""
     config = options.needed_config()
-    mesh_lib.start(config)
+    remarks = mesh_lib.start(config)
+    if processes.is_first():
+        print(f"training on {devices.in_words(config.mesh.devices)}")
+        for remark in remarks:
+            print(remark)
     train(config, options.workdir_path(), options.command)
 
 

@@ -7,7 +7,6 @@ wherever it points.
 import contextlib
 import itertools
 import os
-import pathlib
 import stat
 import zipfile
 from collections import deque
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from sagan_jax.data.formats import SUFFIXES
 from sagan_jax.errors import UserError
+from sagan_jax.files import paths
 
 MAX_BYTES = 2**30
 """Maximum size of a file, or of an unpacked member; larger ones are not read."""
@@ -74,7 +74,7 @@ def open_archive(path: str) -> Archive:
     Raises:
       UserError: `path` is neither, or is a zip file that cannot be read.
     """
-    root = pathlib.Path(path).expanduser()
+    root = paths.local(path)
     if root.is_dir():
         return Directory(str(root))
     if not root.exists():

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import pathlib
 import threading
 from typing import Any
 
@@ -12,6 +11,7 @@ from sagan_jax.data import class_counts, prepared, transforms
 from sagan_jax.data.prepared import Description
 from sagan_jax.data.source import Record, Source
 from sagan_jax.errors import UserError
+from sagan_jax.files import paths
 
 try:
     import resource
@@ -62,7 +62,7 @@ class ArrayRecordSource(Source):
         super().__init__()
         self._arguments = (path, resolution, channels, labelled)
         described = prepared.read_description(path)
-        self._root = str(pathlib.Path(path).expanduser())
+        self._root = str(paths.local(path))
         _check_complete(path, self._root, described)
         _check_size(path, described, resolution, channels)
         labelled = labelled and described.labelled

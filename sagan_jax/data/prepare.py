@@ -15,8 +15,8 @@ from sagan_jax.data import class_counts, prepare_outputs, prepare_shards
 from sagan_jax.data.prepare_inputs import open_input
 from sagan_jax.data.prepare_verify import verify
 from sagan_jax.data.prepared import Description
-from sagan_jax.errors import UserError
-from sagan_jax.files import names
+from sagan_jax.errors import UserError, naming
+from sagan_jax.files import names, paths, terminal
 
 _HELP = """\
 Prepare images for training: decode, crop and resize each image once, and write the
@@ -46,7 +46,7 @@ examples
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 1, with one sentence, for errors that the user can fix."""
-    names.keep_printing()
+    terminal.keep_going()
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = _parser()
     arguments = parser.parse_args(argv)
@@ -163,8 +163,12 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _prepare(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
-    out = os.path.abspath(os.path.expanduser(arguments.out))
-    source = os.path.expanduser(arguments.images)
+    with naming("OUT", arguments.out):
+        out = os.path.abspath(paths.local(arguments.out))
+    source = arguments.images
+    if not source.startswith("tfds:"):
+        with naming("IN", source):
+            source = str(paths.local(source))
     # Before the listing, in which an earlier OUT would be a class without images.
     _check_apart(arguments, os.path.isdir(source) and archives.encloses(source, out))
     images = open_input(
@@ -208,7 +212,7 @@ def _command(arguments: argparse.Namespace, out: str) -> str:
     """Returns the command that resumes, which works from any directory."""
     images = arguments.images
     if not images.startswith("tfds:"):
-        images = os.path.abspath(os.path.expanduser(images))
+        images = os.path.abspath(paths.local(images))
     words = ["python", "-m", _MODULE, images, out]
     for name in ("resolution", "channels", "crop", "max_unreadable", "data_dir"):
         value = getattr(arguments, name)

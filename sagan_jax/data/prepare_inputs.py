@@ -15,6 +15,7 @@ from sagan_jax.data.source import ClassesMissingError
 from sagan_jax.data.tfds import Pictures
 from sagan_jax.data.tfds_catalogue import OtherFormatError
 from sagan_jax.errors import UserError, naming
+from sagan_jax.files import paths
 
 
 class Reader(Protocol):
@@ -67,7 +68,8 @@ def open_input(where: str, *, labelled: bool = True, data_dir: str = "") -> Inpu
     """
     if where.startswith("tfds:"):
         return _tfds(where, labelled, data_dir)
-    path = os.path.abspath(os.path.expanduser(where))
+    with naming("IN", where):
+        path = os.path.abspath(paths.local(where))
     if data_dir:
         raise UserError(
             f"--data_dir={data_dir!r} is only for IN=tfds:NAME, not for IN={where!r}; "

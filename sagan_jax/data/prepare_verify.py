@@ -7,6 +7,7 @@ from tqdm import tqdm
 from sagan_jax.data import prepare_outputs, prepared
 from sagan_jax.data.prepared import Description, Shard
 from sagan_jax.errors import UserError, naming
+from sagan_jax.files import paths
 
 
 def verify(path: str) -> Description:
@@ -20,7 +21,7 @@ def verify(path: str) -> Description:
     """
     with naming("DIR", path):
         described = prepared.read_description(path)
-    root = os.path.expanduser(path)
+    root = str(paths.local(path))
     counts = [0] * len(described.counts)
     with tqdm(total=len(described), desc="verifying", unit="image") as bar:
         for shard in described.shards:

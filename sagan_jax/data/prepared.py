@@ -20,7 +20,7 @@ import PIL
 from array_record.python import array_record_module
 
 from sagan_jax.errors import UserError
-from sagan_jax.files import whole
+from sagan_jax.files import paths, whole
 
 FILE = "description.json"
 
@@ -107,7 +107,7 @@ class Description:
 
 def is_prepared(path: str) -> bool:
     """Returns whether `path` contains prepared images, complete or not."""
-    return os.path.isfile(os.path.join(os.path.expanduser(path), FILE))
+    return (paths.local(path) / FILE).is_file()
 
 
 def read_description(path: str) -> Description:
@@ -118,7 +118,7 @@ def read_description(path: str) -> Description:
         version.
       NotPreparedError: `path` contains no description.
     """
-    root = pathlib.Path(path).expanduser()
+    root = paths.local(path)
     if not root.exists():
         raise UserError(
             f"{path!r} does not exist; create it with python -m "

@@ -41,7 +41,7 @@ def of_state(config: Config, generator: Generator, state: GanState) -> dict[str,
 
 
 def load(
-    run: Run, step: int | None = None, changes: Mapping[str, Any] | None = None
+    run: Run, step: int | str | None = None, changes: Mapping[str, Any] | None = None
 ) -> tuple[Generator, dict[str, Tree], Config, int]:
     """Returns generator, evaluated variables, the config in use, and the step.
 

@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from sagan_jax import pixels
+from sagan_jax.config import values
 from sagan_jax.errors import UserError
 from sagan_jax.networks import Generator
 from sagan_jax.networks.layers import param_dtype
-from sagan_jax.runtime import processes
+from sagan_jax.networks.resnet import check_range
+from sagan_jax.runtime import keys, processes
 
 Variables = dict[str, Any]
 
@@ -23,20 +26,20 @@ STANDING_STREAM = 2**31
 """First index of the latents of standing statistics; no sample uses these."""
 
 
-@functools.partial(jax.jit, static_argnames=("latent_dim", "truncation"))
+@functools.partial(jax.jit, static_argnames=("latent_dim", "truncation", "dtype"))
+@keys.pinned()
 def _latents(
-    seed: jax.Array, indices: jax.Array, latent_dim: int, truncation: float
+    seed: jax.Array, indices: jax.Array, latent_dim: int, truncation: float, dtype: Any
 ) -> jax.Array:
     def draw(key: jax.Array) -> jax.Array:
         if truncation:
             return jax.random.truncated_normal(
-                key, -truncation, truncation, (latent_dim,)
+                key, -truncation, truncation, (latent_dim,), dtype
             )
-        return jax.random.normal(key, (latent_dim,))
+        return jax.random.normal(key, (latent_dim,), dtype)
 
-    key = jax.random.key(seed)
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, indices)
-    return jax.vmap(draw)(keys)
+    each = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(keys.key(seed), indices)
+    return jax.vmap(draw)(each)
 
 
 def latents(
@@ -51,16 +54,23 @@ def latents(
       truncation: draws z from a normal distribution truncated at this bound on |z|; 0
         draws from the whole distribution.
 
+    Raises:
+      UserError: a value out of range.
+
     Reference: Brock et al. 2019, section 3.1 (the truncation trick),
       https://arxiv.org/abs/1809.11096.
     """
-    rows = _latents(
-        np.uint32(seed),
-        np.asarray(indices, np.uint32),
+    rows = np.asarray(indices, np.int64)
+    if rows.size:  # a larger index would be taken for a smaller one
+        values.whole("index", int(rows.min()), 0)
+        values.whole("index", int(rows.max()), 0, 2**32 - 1)
+    return _latents(
+        np.uint32(values.whole("seed", seed, 0, 2**32 - 1)),
+        rows.astype(np.uint32),
         generator.latent_dim,
-        float(truncation),
+        values.finite("truncation", truncation, 0),
+        jnp.dtype(param_dtype(generator.dtype)),
     )
-    return rows.astype(param_dtype(generator.dtype))
 
 
 @functools.partial(jax.jit, static_argnames="generator")
@@ -99,10 +109,11 @@ def sample(
       devices: devices of this process to split each batch over; (): the first one.
 
     Raises:
-      UserError: a label that the generator does not have.
+      UserError: a label that the generator does not have, or a value out of range;
+        before the first image.
     """
-    labels = np.asarray(labels, np.int64)
-    check_labels(labels, generator.num_classes)
+    labels = checked_labels(labels, generator.num_classes)
+    batch_size = values.whole("batch_size", batch_size, 1)
     devices = devices or jax.local_devices()[:1]
     # The batch of one device does not depend on their number, so that an image is the
     # same to the last bit on any of them.
@@ -133,7 +144,7 @@ def sample_in_all_processes(
 
     Every process must iterate over it to the end, and gets every image.
     """
-    labels = np.asarray(labels, np.int64)
+    labels = checked_labels(labels, generator.num_classes)
     chunk = batch_size * jax.device_count()
     for start in range(0, len(labels), chunk):
         part = labels[start : start + chunk]
@@ -167,16 +178,24 @@ def checked(
         yield batch
 
 
-def check_labels(labels: np.ndarray, num_classes: int) -> None:
-    """Raises UserError for a label that is not a class of the generator."""
-    wrong: np.ndarray | list[int] = (
-        labels[(labels < 0) | (labels >= num_classes)] if num_classes else []
-    )
-    if len(wrong):
+def checked_labels(labels: Any, num_classes: int) -> np.ndarray:
+    """Returns labels [N] int64, each a class of the generator if it has classes.
+
+    Raises:
+      UserError: labels of another shape or type, or out of range.
+    """
+    given = np.asarray(labels)
+    if given.ndim != 1:
         raise UserError(
-            f"labels={wrong[0]} is out of range; this generator has {num_classes} "
-            f"classes, 0 to {num_classes - 1}."
+            f"labels of shape {given.shape} are not supported; pass labels [N]."
         )
+    if num_classes and given.size:
+        if given.dtype.kind not in "iu":
+            raise UserError(
+                f"labels of type {given.dtype} are not supported; pass whole numbers."
+            )
+        check_range(given, num_classes)
+    return given.astype(np.int64)
 
 
 def balanced_labels(count: int, num_classes: int) -> np.ndarray:
@@ -208,8 +227,13 @@ def standing_statistics(
       batch_size: images per batch.
       truncation: the bound on |z| that the samples will be drawn with.
 
+    Raises:
+      UserError: a value out of range.
+
     Reference: Brock et al. 2019, section 3.1, https://arxiv.org/abs/1809.11096.
     """
+    values.whole("batches", batches, 1)
+    values.whole("batch_size", batch_size, 1)
     # With a decay of 0 the running statistics of a pass are that batch's own.
     probe = generator.clone(
         batch_norm_decay=0.0, batch_norm_last_decay=0.0, batch_norm_group_size=0

@@ -80,9 +80,9 @@ class Scorer:
             return
         if config.model.channels != 3:
             raise UserError(
-                f"model.channels={config.model.channels}: these metrics need images "
-                "with 3 channels; set evaluation.metrics=agreement or "
-                "evaluation.every=0."
+                f"model.channels={config.model.channels} is not supported by any "
+                "metric: they need images with 3 channels; train with "
+                "evaluation.every=0, and look at the images with --mode sample."
             )
         found = inception_weights.load(config.evaluation.weights)
         covered = [tap for tap in found.taps if not tap.startswith("logits")]

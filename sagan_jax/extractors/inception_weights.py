@@ -21,9 +21,9 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, naming
 from sagan_jax.extractors import inception_layers
-from sagan_jax.files import cache, torch_file, whole
+from sagan_jax.files import cache, paths, torch_file, whole
 
 URL = (
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
@@ -124,7 +124,8 @@ def read(path: str | os.PathLike[str]) -> Weights:
     Raises:
       UserError: the file is unreadable or damaged, or belongs to another network.
     """
-    path = Path(path).expanduser()
+    with naming("weights", str(path)):
+        path = paths.local(path)
     if not path.is_file():
         raise UserError(
             f"weights={str(path)!r} does not exist; pass a .safetensors or .pth file, "
@@ -165,7 +166,8 @@ def save(weights: Weights, path: str | os.PathLike[str]) -> None:
     """
     notes = {"origin_sha256": weights.origin, "digest": weights.digest}
     content = safetensors.numpy.save(dict(weights.arrays), notes)
-    path = Path(path).expanduser()
+    with naming("weights", str(path)):
+        path = paths.local(path)
     try:
         whole.write_bytes(path, content)
     except OSError as error:

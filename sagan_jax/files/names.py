@@ -5,7 +5,6 @@ A name in quotes is written with `!r`, which escapes them; a bare one with `show
 
 import os
 import shlex
-import sys
 from collections.abc import Iterable
 
 
@@ -37,15 +36,3 @@ def _escaped(word: str) -> str:
         chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\x{byte:02x}"
         for byte in os.fsencode(word)
     )
-
-
-def keep_printing() -> None:
-    """Makes print escape characters that stdout or stderr cannot encode.
-
-    Otherwise a name can end a command with UnicodeEncodeError after all of its work.
-    Call it where a command begins.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        # Not every stand-in for a stream has an encoding.
-        if reconfigure := getattr(stream, "reconfigure", None):
-            reconfigure(errors="backslashreplace")

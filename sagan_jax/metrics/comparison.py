@@ -5,7 +5,6 @@ import hashlib
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,7 +15,7 @@ from sagan_jax.errors import naming
 from sagan_jax.extractors import features, inception_weights
 from sagan_jax.extractors.features import Extractor
 from sagan_jax.extractors.preprocessing import Batch
-from sagan_jax.files import json_lines
+from sagan_jax.files import json_lines, paths
 from sagan_jax.metrics import scores, statistics_files
 from sagan_jax.metrics.image_sets import ImageSet
 from sagan_jax.metrics.measured import Measured
@@ -75,7 +74,7 @@ def compare(request: Request, *, progress: bool = True) -> Line:
         **_with_class_names(numbers, planned.class_names),
     }
     if request.json:
-        json_lines.append(Path(request.json).expanduser(), line)
+        json_lines.append(paths.local(request.json), line)
     return line
 
 
@@ -86,7 +85,7 @@ def _real(
     request, real, tap = planned.request, planned.real, planned.made.tap
     facts: Line = {"real": request.real}
     if isinstance(real, Statistics):
-        content = Path(request.real).expanduser().read_bytes()
+        content = paths.local(request.real).read_bytes()
         return real, facts | {
             "real_images": real.n,
             "real_statistics": hashlib.sha256(content).hexdigest(),
@@ -100,7 +99,7 @@ def _real(
     )
     if request.save_statistics:
         statistics_files.save(
-            Path(request.save_statistics).expanduser(),
+            paths.local(request.save_statistics),
             Statistics.of(measured.features, measured.provenance),
         )
     return measured, facts | {

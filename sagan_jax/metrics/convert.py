@@ -6,15 +6,15 @@ The result is a safetensors file: a header and plain numbers, without a pickle.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, naming
 from sagan_jax.extractors import inception_weights as weights_lib
-from sagan_jax.files import names
+from sagan_jax.files import paths, terminal
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Converts the file in the arguments, and prints the taps that it covers."""
+    terminal.keep_going()
     parser = argparse.ArgumentParser(
         prog="python -m sagan_jax.metrics.convert",
         description="Converts the Inception weights of pytorch-fid or torch-fidelity "
@@ -29,7 +29,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         "where evaluations look for them)",
     )
     arguments = parser.parse_args(argv)
-    names.keep_printing()
     print(convert(arguments.weights, arguments.out))
 
 
@@ -48,7 +47,8 @@ def convert(source: str, out: str | None = None) -> str:
             f"{weights_lib.SHA256[:12]}...), so it is not stored in its place; pass "
             "OUT.safetensors."
         )
-    place = Path(out) if out else weights_lib.converted_file()
+    with naming("out", out):
+        place = paths.local(out) if out else weights_lib.converted_file()
     if place.suffix != ".safetensors":
         raise UserError(
             f"out={out!r} does not end in .safetensors; choose a name that does."

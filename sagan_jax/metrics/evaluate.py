@@ -7,17 +7,20 @@ from collections.abc import Sequence
 
 from sagan_jax.errors import UserError
 from sagan_jax.extractors import inception_layers
-from sagan_jax.files import names
+from sagan_jax.files import names, terminal
 from sagan_jax.metrics import comparison, protocols, scores
 from sagan_jax.metrics.comparison import Line
 from sagan_jax.metrics.plan import Request
+from sagan_jax.runtime import devices
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code; a UserError is printed as one line and gives 1."""
-    names.keep_printing()
+    terminal.keep_going()
     request = Request(**vars(_parser().parse_args(argv)))
     try:
+        for remark in devices.start():
+            print(remark, file=sys.stderr)
         line = comparison.compare(request)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -12,7 +12,6 @@ import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
@@ -25,6 +24,7 @@ from sagan_jax.data.source import ClassesMissingError
 from sagan_jax.errors import UserError
 from sagan_jax.extractors import preprocessing
 from sagan_jax.extractors.preprocessing import Batch
+from sagan_jax.files import paths
 
 _LOSSY = (".jpg", ".jpeg", ".jfif")
 _SAMPLES, _LABELS = "arr_0", "arr_1"  # of numpy.savez(file, samples, labels)
@@ -63,7 +63,7 @@ def open_images(path: str, *, labelled: bool = False) -> ImageSet:
     Raises:
       UserError: the path does not exist or has no images, other arrays, or no classes.
     """
-    place = Path(path).expanduser()
+    place = paths.local(path)
     if not place.exists():
         raise UserError(f"{path!r} does not exist; {_REMEDY}.")
     if place.is_dir() or place.suffix.lower() == ".zip":
@@ -75,7 +75,7 @@ def open_images(path: str, *, labelled: bool = False) -> ImageSet:
 
 def is_statistics(path: str) -> bool:
     """Returns whether the path is an .npz of a mean and a covariance, not of images."""
-    place = Path(path).expanduser()
+    place = paths.local(path)
     if place.suffix.lower() != ".npz" or not place.is_file():
         return False
     try:
@@ -255,7 +255,7 @@ def _fitting(size: int, largest: int) -> int:
 def _opened(path: str) -> Iterator[zipfile.ZipFile]:
     """Opens an .npz; any error inside the block becomes a UserError."""
     try:
-        with zipfile.ZipFile(Path(path).expanduser()) as file:
+        with zipfile.ZipFile(paths.local(path)) as file:
             yield file
     except UserError:
         raise

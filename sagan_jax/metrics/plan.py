@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sagan_jax.errors import UserError, naming
 from sagan_jax.extractors import inception_layers, inception_weights
 from sagan_jax.extractors.inception_weights import Weights
+from sagan_jax.files import paths
 from sagan_jax.metrics import (
     image_sets,
     intra_fid,
@@ -151,7 +152,7 @@ def plan(request: Request) -> Plan:
 
 def name_of(path: str) -> str:
     """Returns the last part of a path, also for '.'."""
-    return Path(os.path.abspath(Path(path).expanduser())).name
+    return Path(os.path.abspath(paths.local(path))).name
 
 
 def _check_options(request: Request) -> None:
@@ -164,7 +165,8 @@ def _check_options(request: Request) -> None:
         ("json", request.json),
         ("save_statistics", request.save_statistics),
     ):
-        place = Path(path).expanduser()
+        with naming(option, path):
+            place = paths.local(path)
         if path and (place.is_dir() or not os.access(place.parent, os.W_OK)):
             raise UserError(
                 f"{option}={path!r} is not writable; choose a file in an existing "
@@ -185,7 +187,7 @@ def _open_real(request: Request, labelled: bool) -> ImageSet | Statistics:
             raise UserError(
                 f"{request.real!r} already holds statistics; drop --save_statistics."
             )
-        return statistics_files.load(Path(request.real).expanduser())
+        return statistics_files.load(paths.local(request.real))
 
 
 def _open_fake(request: Request, labelled: bool) -> ImageSet:

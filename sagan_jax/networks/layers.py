@@ -201,7 +201,22 @@ class SNEmbed(SpectralKernel):
             param_dtype(self.dtype),
         )
         rows = self.normalized(table.T, train).T
-        return rows.astype(self.dtype)[labels]
+        return rows_of(rows.astype(self.dtype), labels)
+
+
+def rows_of(table: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns the rows [N, C] of a class table [classes, C]; NaN for no such class.
+
+    Plain indexing would take class 0 for -classes and the last one for any label that
+    is too large, so that labels from 1 would train a wrong model unnoticed.
+    """
+    # Bounds are checked in the type of the labels, and 1000 is no int8.
+    labels = labels.astype(jnp.promote_types(labels.dtype, jnp.int32))
+    return (
+        jnp.asarray(table)
+        .at[labels]
+        .get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+    )
 
 
 def _add_bias(module: nn.Module, y: jax.Array, features: int) -> jax.Array:
@@ -333,8 +348,8 @@ class ConditionalBatchNorm(nn.Module):
             )
         elif not tables.embedded:
             shape = (self.num_classes, channels)
-            scale = self.param("scale", ones, shape, precise)[labels]
-            bias = self.param("bias", zeros, shape, precise)[labels]
+            scale = rows_of(self.param("scale", ones, shape, precise), labels)
+            bias = rows_of(self.param("bias", zeros, shape, precise), labels)
         else:
             embed = functools.partial(
                 self.embed,

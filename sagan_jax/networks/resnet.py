@@ -6,13 +6,17 @@ At 128 pixels both are the paper's networks, as the official release defines the
 """
 
 import functools
+import operator
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from sagan_jax.config import values
 from sagan_jax.errors import UserError
 from sagan_jax.networks.attention import (
     ATTENTION_BLOCKS,
@@ -80,6 +84,10 @@ class Generator(nn.Module, KernelOptions):
     batch_norm_eps: float = 1e-5
     class_tables: str = "published"
 
+    def __post_init__(self) -> None:
+        _make_tuples(self)
+        super().__post_init__()
+
     def plan(self) -> tuple[int, tuple[Stage, ...]]:
         """Returns channels.generator_plan of these fields, after checking every field.
 
@@ -107,15 +115,17 @@ class Generator(nn.Module, KernelOptions):
 
         Args:
           z: [N, latent_dim], from a standard normal distribution.
-          labels: [N] int32, or None if num_classes is 0.
+          labels: [N] int32, or None if num_classes is 0. Under `jax.jit`, the image of
+            a label that is no class is NaN.
           train: whether this is a training pass.
 
         Raises:
-          UserError: if a field has an unsupported value, or labels are missing.
+          UserError: if a field has an unsupported value, or labels are missing, of
+            another type, or out of range.
         """
         first, stages = self.plan()
         chex.assert_shape(z, (None, self.latent_dim))
-        _check_labels(self, labels, z.shape[0])
+        labels = _checked_labels(self, labels, z.shape[0])
         conv = self.with_options(SNConv)
         norm = functools.partial(
             ConditionalBatchNorm,
@@ -168,6 +178,10 @@ class Discriminator(nn.Module, KernelOptions):
     attention_spectral_norm: bool = True
     attention_bias: bool = False
 
+    def __post_init__(self) -> None:
+        _make_tuples(self)
+        super().__post_init__()
+
     def plan(self) -> tuple[Stage, ...]:
         """Returns channels.discriminator_plan of these fields, after checking them all.
 
@@ -194,17 +208,19 @@ class Discriminator(nn.Module, KernelOptions):
 
         Args:
           images: [N, resolution, resolution, channels] in [-1, 1].
-          labels: [N] int32, or None if num_classes is 0.
+          labels: [N] int32, or None if num_classes is 0. Under `jax.jit`, the logit of
+            a label that is no class is NaN.
           train: whether this is a training pass.
 
         Raises:
-          UserError: if a field has an unsupported value, or labels are missing.
+          UserError: if a field has an unsupported value, or labels are missing, of
+            another type, or out of range.
         """
         stages = self.plan()
         chex.assert_shape(
             images, (None, self.resolution, self.resolution, self.channels)
         )
-        _check_labels(self, labels, images.shape[0])
+        labels = _checked_labels(self, labels, images.shape[0])
         conv = self.with_options(SNConv)
         x = images
         for number, stage in enumerate(stages, start=1):
@@ -234,8 +250,41 @@ class Discriminator(nn.Module, KernelOptions):
         return logits
 
 
+def _make_tuples(network: Generator | Discriminator) -> None:
+    """Turns lists and arrays into tuples: a module must be hashable for `jax.jit`."""
+    for field in ("channel_multiples", "attention_resolutions"):
+        value = getattr(network, field)
+        try:
+            numbers = tuple(operator.index(item) for item in value)
+        except TypeError:
+            raise UserError(
+                f"{field}={value!r} is not supported; pass a tuple of whole numbers, "
+                "such as (16, 32)."
+            ) from None
+        object.__setattr__(network, field, numbers)  # a module is frozen otherwise
+
+
+_LEAST = {
+    "num_classes": 0,
+    "width": 1,
+    "latent_dim": 1,
+    "batch_norm_group_size": 0,
+    "spectral_norm_warmup": 0,
+}
+_MOST = {
+    "spectral_norm_eps": 1.0,
+    "batch_norm_decay": 1.0,
+    "batch_norm_last_decay": 1.0,
+    "batch_norm_eps": 1.0,
+}
+
+
 def _check_fields(network: Generator | Discriminator) -> None:
-    if not 1 <= network.channels <= 4:
+    for field, least in _LEAST.items():
+        values.whole(field, getattr(network, field, least), least)
+    for field, most in _MOST.items():
+        values.finite(field, getattr(network, field, most), 0, most)
+    if network.channels not in (1, 2, 3, 4):
         raise UserError(
             f"channels={network.channels} is not supported; choose 1, 2, 3 or 4."
         )
@@ -257,16 +306,49 @@ def _check_fields(network: Generator | Discriminator) -> None:
         )
 
 
-def _check_labels(
-    network: Generator | Discriminator, labels: jax.Array | None, batch: int
-) -> None:
+def _checked_labels(
+    network: Generator | Discriminator, labels: Any, batch: int
+) -> jax.Array | None:
+    """Returns labels [batch] of an integer type, or None."""
+    if not batch:
+        raise UserError("the batch has 0 examples; pass at least 1.")
     if network.num_classes and labels is None:
         raise UserError(
             f"labels=None, but num_classes={network.num_classes}; pass labels [N], or "
             "build the network with num_classes=0."
         )
-    if labels is not None:
-        chex.assert_shape(labels, (batch,))  # a single label would broadcast silently
+    if labels is None:
+        return None
+    if not isinstance(labels, jax.Array):
+        labels = np.asarray(labels)
+    chex.assert_shape(labels, (batch,))  # a single label would broadcast silently
+    if not network.num_classes:
+        return None  # ignored
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise UserError(
+            f"labels of type {labels.dtype} are not supported; pass whole numbers, "
+            "such as int32."
+        )
+    # Values are known outside of jit, except for other processes' part of an array.
+    known = not isinstance(labels, jax.Array) or (
+        not isinstance(labels, jax.core.Tracer) and labels.is_fully_addressable
+    )
+    if known:
+        name = type(network).__name__.lower()
+        check_range(np.asarray(labels), network.num_classes, name)
+    return jnp.asarray(labels)
+
+
+def check_range(
+    labels: np.ndarray, num_classes: int, network: str = "generator"
+) -> None:
+    """Raises UserError for a label that is not a class."""
+    wrong = labels[(labels < 0) | (labels >= num_classes)]
+    if wrong.size:
+        raise UserError(
+            f"labels={wrong[0]} is out of range; this {network} has {num_classes} "
+            f"classes, 0 to {num_classes - 1}."
+        )
 
 
 def _attention_block(

@@ -15,6 +15,9 @@ GIB = 2**30
 ASSUMED = 8 * GIB
 """Memory assumed for a device that does not report it."""
 
+DRIVERS = {12: 525, 13: 580}
+"""The oldest NVIDIA driver for each version of CUDA that jax has a plugin for."""
+
 CGROUP_LIMITS = (
     pathlib.Path("/sys/fs/cgroup/memory.max"),
     pathlib.Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -44,12 +47,9 @@ def this_machine() -> Machine:
     """Returns the NVIDIA GPUs that jax can use, or else the CPU."""
     cores = os.cpu_count() or 1
     memories, remark = _gpu_memories(), ""
-    if memories and not _jax_takes_gpus():
+    if memories and (reason := obstacle()):
         memories = []
-        remark = (
-            "an NVIDIA GPU is present, but this jax will not use it; to train on it, "
-            "pip install -e '.[cuda]' and unset JAX_PLATFORMS"
-        )
+        remark = f"an NVIDIA GPU is present, but jax will not use it: {reason}"
     if memories:
         smallest = min(memories)
         if not smallest:
@@ -61,22 +61,45 @@ def this_machine() -> Machine:
     return Machine("cpu", memory or ASSUMED, 1, cores, remark)
 
 
+def has_gpu() -> bool:
+    """Returns whether an NVIDIA GPU is present and visible."""
+    return bool(_gpu_memories())
+
+
+def obstacle(platforms: str | None = None) -> str:
+    """Returns why jax cannot use an NVIDIA GPU, and the remedy; '' if it may.
+
+    Args:
+      platforms: the value of JAX_PLATFORMS; None: that of the environment.
+    """
+    if platforms is None:
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+    if platforms and not {"cuda", "gpu"} & set(platforms.split(",")):
+        return f"JAX_PLATFORMS={platforms} excludes it; unset JAX_PLATFORMS"
+    plugins = importlib.metadata.entry_points(group="jax_plugins")
+    versions = [v for v in DRIVERS if any(f"cuda{v}" in p.name for p in plugins)]
+    driver = _driver()
+    fitting = [v for v, least in DRIVERS.items() if not driver or driver >= least]
+    if not fitting:
+        return (
+            f"its driver {driver} is too old for jax; install driver "
+            f"{DRIVERS[12]} or newer"
+        )
+    if not versions:
+        return f"jax has no plugin for CUDA; pip install 'jax[cuda{max(fitting)}]'"
+    if not set(versions) & set(fitting):
+        return (
+            f"its driver {driver} is too old for jax's plugin for CUDA {versions[0]}; "
+            f"install driver {DRIVERS[versions[0]]} or newer, or "
+            f"pip uninstall jax-cuda{versions[0]}-plugin jax-cuda{versions[0]}-pjrt "
+            f"and pip install 'jax[cuda{max(fitting)}]'"
+        )
+    return ""
+
+
 def _gpu_memories() -> list[int]:
     """Returns the memory of each visible GPU in bytes, 0 if it is not reported."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    try:
-        answer = subprocess.run(
-            [program, "--query-gpu=memory.total", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []  # a driver without a GPU
-    lines = [line.strip() for line in answer.splitlines() if line.strip()]
+    lines = _ask_driver("--query-gpu=memory.total", "--format=csv,noheader,nounits")
     found = [int(line) * 2**20 if line.isdecimal() else 0 for line in lines]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return found if visible is None else _visible(found, visible)
@@ -95,12 +118,29 @@ def _visible(found: list[int], visible: str) -> list[int]:
     return shown
 
 
-def _jax_takes_gpus() -> bool:
-    platforms = os.environ.get("JAX_PLATFORMS", "")
-    if platforms and not {"cuda", "gpu"} & set(platforms.split(",")):
-        return False
-    plugins = importlib.metadata.entry_points(group="jax_plugins")
-    return any("cuda" in plugin.name for plugin in plugins)
+def _driver() -> int:
+    """Returns the major version of the NVIDIA driver, 0 if it is unknown."""
+    lines = _ask_driver("--query-gpu=driver_version", "--format=csv,noheader")
+    major = lines[0].partition(".")[0] if lines else ""
+    return int(major) if major.isdecimal() else 0
+
+
+def _ask_driver(*question: str) -> list[str]:
+    """Returns the lines that nvidia-smi prints, one per GPU; [] without a GPU."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    try:
+        answer = subprocess.run(
+            [program, *question],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []  # a driver without a GPU
+    return [line.strip() for line in answer.splitlines() if line.strip()]
 
 
 def _physical_memory() -> int:

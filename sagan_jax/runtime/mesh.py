@@ -16,25 +16,32 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from sagan_jax.config import Config
 from sagan_jax.errors import UserError
 from sagan_jax.files import cache
+from sagan_jax.runtime import devices
 
 AXIS = "data"
 
 
-def start(config: Config) -> None:
+def start(config: Config) -> list[str]:
     """Configures jax for a run; call it before anything touches a device.
 
     Compiled programs are cached in JAX_COMPILATION_CACHE_DIR, or by default in the
-    user's cache directory, if there is one: a second start takes seconds.
+    user's cache directory, if it can be written to: a second start takes seconds.
 
     Args:
       config: the config of the run; `mesh.distributed` asks for several processes.
 
+    Returns:
+      Remarks for the user: no cache, or a GPU that is not used.
+
     Raises:
-      UserError: several processes are asked for, and no other process is found.
+      UserError: several processes are asked for, and no other process is found; or
+        JAX_PLATFORMS asks for a backend that does not start.
     """
-    place = cache.directory()
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and place is not None:
-        jax.config.update("jax_compilation_cache_dir", str(place))
+    remarks = []
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        place, remark = _cache()
+        jax.config.update("jax_compilation_cache_dir", place)
+        remarks += remark
     if config.model.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     if config.mesh.distributed:
@@ -46,6 +53,26 @@ def start(config: Config) -> None:
                 f"mesh.distributed=True, but no other process was found ({reason}); "
                 "start the run under SLURM, Kubernetes, Open MPI or on a TPU pod."
             ) from None
+    return remarks + devices.start()
+
+
+def _cache() -> tuple[str | None, list[str]]:
+    """Returns where to cache compiled programs, or None and a remark."""
+    place = cache.directory()
+    if place is None:
+        why = "there is no home directory"
+    else:
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            if os.access(place, os.W_OK | os.X_OK):
+                return str(place), []
+            why = f"{str(place)!r} is not writable"
+        except OSError as error:
+            why = f"{str(place)!r} is not writable ({error.strerror})"
+    return None, [
+        f"note: nothing is cached, because {why}; each start compiles again. Set "
+        "XDG_CACHE_HOME to a directory that can be written to."
+    ]
 
 
 def make_mesh(config: Config) -> Mesh:

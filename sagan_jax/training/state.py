@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from sagan_jax.config import Config
 from sagan_jax.networks import Discriminator, Generator
 from sagan_jax.networks.layers import param_dtype
+from sagan_jax.runtime import keys
 from sagan_jax.training.optim import Optimizers
 
 Tree = Any
@@ -61,6 +62,7 @@ class GanState:
     ema: Tree
 
 
+@keys.pinned()
 def create(
     config: Config,
     generator: Generator,
@@ -78,7 +80,7 @@ def create(
       discriminator: the discriminator, from networks.build.
       optimizers: the optimizers, from optim.make_optimizers.
     """
-    key = jax.random.fold_in(jax.random.key(config.train.seed), INIT_STREAM)
+    key = jax.random.fold_in(keys.key(config.train.seed), INIT_STREAM)
     generator_key, discriminator_key = jax.random.split(key)
     dtype = param_dtype(generator.dtype)
     # Initial values do not depend on these inputs, only on their shapes.

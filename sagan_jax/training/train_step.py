@@ -18,6 +18,7 @@ from sagan_jax import pixels
 from sagan_jax.config import Config
 from sagan_jax.networks import Discriminator, Generator
 from sagan_jax.networks.layers import param_dtype
+from sagan_jax.runtime import keys
 from sagan_jax.training.losses import LOSSES
 from sagan_jax.training.optim import Optimizers
 from sagan_jax.training.state import STEP_STREAM, GanState, NetworkState, Tree
@@ -68,9 +69,10 @@ def make_train_step(
     context = _Context(config, generator, discriminator, optimizers, constrain)
     generator_first = config.train.order == "generator_first"
 
+    @keys.pinned()
     def step(state: GanState, batch: Batch) -> tuple[GanState, Metrics]:
         key = jax.random.fold_in(
-            jax.random.fold_in(jax.random.key(config.train.seed), STEP_STREAM),
+            jax.random.fold_in(keys.key(config.train.seed), STEP_STREAM),
             state.step,
         )
         g_key, d_key = jax.random.split(key)

@@ -11,7 +11,7 @@ import jax
 
 from sagan_jax import config as config_lib
 from sagan_jax import networks
-from sagan_jax.config import Config
+from sagan_jax.config import Config, values
 from sagan_jax.errors import UserError
 from sagan_jax.files import manifest, paths, whole
 from sagan_jax.networks import Generator
@@ -36,6 +36,9 @@ class Run:
     workdir: Path
     config: Config
     changes: tuple[Change, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "workdir", paths.local(self.workdir))
 
     @property
     def metrics(self) -> Path:
@@ -115,7 +118,7 @@ class Run:
         )
 
     def load_generator(
-        self, step: int | None = None
+        self, step: int | str | None = None
     ) -> tuple[Generator, dict[str, Any], int]:
         """Returns the generator, its variables, and the step of their checkpoint.
 
@@ -128,6 +131,8 @@ class Run:
         Raises:
           UserError: no checkpoint, none of that step, or a damaged one.
         """
+        if step is not None:
+            step = _number(step)
         candidates = self._candidates(step)
         config = self.config
         generator, discriminator = networks.build(config.model)
@@ -228,7 +233,7 @@ def begin(workdir: str | Path, config: Config, images: str = "") -> Run:
 
 
 def load(
-    workdir: str | Path, step: int | None = None, ema: bool = True
+    workdir: str | Path, step: int | str | None = None, ema: bool = True
 ) -> tuple[Generator, dict[str, Any], Config]:
     """Returns the generator of a run, its variables, and the run's config.
 
@@ -247,6 +252,13 @@ def load(
     run = open_run(workdir)
     generator, variables, _ = run.with_evaluation({"ema": ema}).load_generator(step)
     return generator, variables, run.config
+
+
+def _number(step: int | str) -> int:
+    """Returns a step that may be given as text, as on the command line."""
+    if isinstance(step, str) and step.isascii() and step.isdigit():
+        return int(step)
+    return values.whole("step", step, 0)
 
 
 def _config_file(workdir: Path) -> Path:

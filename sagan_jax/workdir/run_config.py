@@ -1,6 +1,7 @@
 """Whether a workdir holds the run that is asked for, and the record of its starts."""
 
 import dataclasses
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def read(path: Path) -> Config:
     """Returns the config in a config.json.
 
     Raises:
-      UserError: there is none, or it is damaged.
+      UserError: there is none, it is damaged, or it was changed by hand.
     """
     if not path.is_file():
         raise UserError(
@@ -44,9 +45,12 @@ def read(path: Path) -> Config:
             "train one with --mode train, or pass another --workdir."
         )
     try:
-        return config_lib.from_json(path.read_text(encoding="utf-8"))
+        config = config_lib.from_json(path.read_text(encoding="utf-8"))
+        config_lib.validate(config, with_data=False)
     except (UserError, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: {error}") from None
+    _check_as_started(path, config)
+    return config
 
 
 def write(path: Path, config: Config) -> None:
@@ -117,6 +121,25 @@ def record_start(
             "config": dataclasses.asdict(config),
         },
     )
+
+
+def _check_as_started(path: Path, config: Config) -> None:
+    """Raises UserError if a config.json is not of the run that starts.jsonl records.
+
+    Its checkpoints would not fit it, and would be called damaged.
+    """
+    for line in reversed(json_lines.read(path.with_name("starts.jsonl"))):
+        try:
+            started = config_lib.from_json(json.dumps(line.get("config", {})))
+        except UserError:
+            return  # by another version
+        for name, ours, theirs in config_lib.differences(config, started, _IDENTITY):
+            if name not in MAY_CHANGE:
+                raise UserError(
+                    f"{path}: {name}={ours!r}, but the run was started with {theirs!r} "
+                    f"(last line of starts.jsonl); set it back to {theirs!r}."
+                )
+        return
 
 
 def last_images(path: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sagan_jax import config as config_lib
-from sagan_jax.commands import flags
+from sagan_jax.commands import experiment_files, flags
 from sagan_jax.config import Config
 from sagan_jax.errors import UserError
 
@@ -30,11 +30,11 @@ def _refused(*argv: str) -> str:
 
 
 def test_a_config_is_loaded_from_its_file(tmp_path: Path) -> None:
-    assert flags.load_config(_file(tmp_path, GOOD)) == Config(name="plain")
+    assert experiment_files.load(_file(tmp_path, GOOD)) == Config(name="plain")
 
 
 def test_the_text_after_the_colon_is_the_argument(tmp_path: Path) -> None:
-    assert flags.load_config(_file(tmp_path, GOOD) + ":a:b").name == "a:b"
+    assert experiment_files.load(_file(tmp_path, GOOD) + ":a:b").name == "a:b"
 
 
 @pytest.mark.parametrize("form", [["--config={}"], ["--config", "{}"], ["-config={}"]])
@@ -146,6 +146,39 @@ def test_a_field_before_the_config_is_refused(tmp_path: Path) -> None:
     for argv in ([], ["--config", _file(tmp_path, GOOD)]):
         message = _refused("--config.train.steps=3", *argv)
         assert re.match(r"--config\.train\.steps .*--config .*before", message)
+
+
+@pytest.mark.parametrize("mode", ["sample", "evaluate"])
+@pytest.mark.parametrize("given", [False, True], ids=["without", "with --config"])
+def test_a_field_of_training_is_answered_by_what_the_mode_can_do(
+    mode: str, given: bool, tmp_path: Path
+) -> None:
+    # Not by asking for a --config, which that mode would then refuse.
+    argv = [f"--mode={mode}", "--config.model.width=9"]
+    if given:
+        argv.insert(0, f"--config={_file(tmp_path, GOOD)}")
+    with pytest.raises(UserError) as caught:
+        flags.prepared(["launch.py", *argv])
+    message = str(caught.value)
+    assert message.startswith("--config.model.width is for --mode train;")
+    assert f"--mode {mode} uses the run's own" in message
+    assert "remove it" in message
+    flags.prepared(["launch.py", *argv[:-1]])  # the remedy
+
+
+def test_a_field_of_evaluation_is_answered_by_its_short_form() -> None:
+    argv = ["launch.py", "--mode=sample", "--config.evaluation.seed=3"]
+    with pytest.raises(UserError, match=r"write --evaluation\.seed"):
+        flags.prepared(argv)
+    flags.prepared([*argv[:-1], "--evaluation.seed=3"])  # the remedy
+
+
+def test_a_second_config_is_refused(tmp_path: Path) -> None:
+    # Fields that are set before it would be lost.
+    path = _file(tmp_path, GOOD)
+    sentence = _refused("--config", path, "--config.train.steps=3", "--config", path)
+    assert "second --config" in sentence
+    assert "pass one" in sentence
 
 
 @pytest.mark.parametrize(

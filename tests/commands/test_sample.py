@@ -197,3 +197,20 @@ def test_invalid_options_are_refused_and_change_nothing(
     with pytest.raises(UserError, match=message):
         sample.save(run, out=out, **options)
     assert (tiny_runs.tree_of(tmp_path), tiny_runs.tree_of(run.workdir)) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kind": "gif"}, "kind='gif' .*sheet, images, npz"),
+        ({"kind": "npz", "count": 0}, "count=0 .*choose 1"),
+        ({"kind": "npz", "count": 2.0}, "count=2.0 .*choose 1"),
+        ({"step": "newest"}, "step='newest' "),
+        ({"out": "gs://b/x.png"}, "'gs://b/x.png' is a URL"),
+    ],
+)
+def test_values_that_no_flag_has_checked_are_refused(
+    run: Run, change: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        sample.save(run, **change)

@@ -17,7 +17,7 @@ from image_files import DAMAGE, assert_says, put, without_counts
 from tiny_data_sets import builders
 
 from sagan_jax import config as config_lib
-from sagan_jax.commands import flags
+from sagan_jax.commands import experiment_files, flags
 from sagan_jax.data import (
     prepare,
     prepare_outputs,
@@ -89,7 +89,7 @@ def test_the_training_command_finds_the_images(run, folder):
     run(folder)
     words = run.lines[1].removeprefix("train on it: python launch.py ").split()
     flags.check(words)
-    config = flags.load_config(words[1])
+    config = experiment_files.load(words[1])
     for word in words[2:]:
         name, value = word.removeprefix("--config.").split("=")
         group, field = name.split(".")

@@ -314,3 +314,89 @@ def test_standing_statistics_do_not_depend_on_batch_norm_groups(
         batch_size=BATCH,
     )
     tiny_gan.assert_same_bits(found, standing)
+
+
+# Settings of jax, and values that no config has checked.
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("jax_enable_x64", True),
+        ("jax_default_prng_impl", "rbg"),
+        ("jax_threefry_partitionable", False),
+        ("jax_random_seed_offset", 5),
+    ],
+)
+@pytest.mark.parametrize("truncation", [0.0, 0.5])
+def test_no_setting_of_jax_changes_a_latent(
+    generator: Any, name: str, value: Any, truncation: float
+) -> None:
+    usual = np.asarray(sampling.latents(5, range(6), generator, truncation))
+    before = getattr(jax.config, name)
+    jax.config.update(name, value)
+    try:
+        z = np.asarray(sampling.latents(5, range(6), generator, truncation))
+        last = np.asarray(sampling.latents(5, [5], generator, truncation))
+    finally:
+        jax.config.update(name, before)
+    np.testing.assert_array_equal(z, usual)
+    np.testing.assert_array_equal(last, usual[5:])
+    assert z.dtype == usual.dtype
+
+
+def test_x64_changes_no_image(
+    generator: Any, variables: Any, images: np.ndarray
+) -> None:
+    with jax.enable_x64(True):
+        np.testing.assert_array_equal(_sample(generator, variables, LABELS), images)
+
+
+def test_latents_are_those_of_threefry(generator: Any) -> None:
+    key = jax.random.key(5, impl="threefry2x32")
+    z = jax.random.normal(jax.random.fold_in(key, 3), (16,), np.float32)
+    np.testing.assert_array_equal(sampling.latents(5, [3], generator)[0], z)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"truncation": float("nan")}, "truncation=nan .*0 or a larger finite number"),
+        ({"truncation": -1.0}, "truncation=-1.0 .*0 or a larger"),
+        ({"seed": -1}, "seed=-1 .*0 to 4294967295"),
+        ({"seed": 2**32}, "seed=4294967296 .*0 to 4294967295"),
+        ({"batch_size": 0}, "batch_size=0 .*1 or a larger"),
+        ({"batch_size": 2.5}, "batch_size=2.5 .*whole number"),
+        ({"start": -20}, "index=-20 .*0 or a larger"),
+        ({"start": 2**32}, "index=.*4294967295"),
+        ({"labels": [1.7]}, "labels of type float64 .*whole"),
+        ({"labels": [True]}, "labels of type bool .*whole"),
+        ({"labels": [[1]]}, r"labels of shape \(1, 1\) .*\[N\]"),
+        ({"labels": 3}, r"labels of shape \(\) .*\[N\]"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_before_any_image(
+    generator: Any, variables: Any, change: dict[str, Any], words: str
+) -> None:
+    given = {"labels": [1], "seed": 5, "batch_size": 2} | change
+    with pytest.raises(UserError, match=words):
+        next(sampling.sample(generator, variables, **given))
+
+
+def test_no_labels_are_no_images(generator: Any, variables: Any) -> None:
+    assert list(sampling.sample(generator, variables, [], seed=5)) == []
+
+
+@pytest.mark.parametrize("name", ["batches", "batch_size"])
+def test_standing_statistics_of_nothing_are_refused(
+    generator: Any, variables: Any, name: str
+) -> None:
+    sizes = {"batches": 1, "batch_size": 2} | {name: 0}
+    with pytest.raises(UserError, match=f"{name}=0 .*1 or a larger"):
+        sampling.standing_statistics(generator, variables, seed=0, **sizes)
+
+
+def test_a_generator_may_be_made_with_lists(variables: Any, images: np.ndarray) -> None:
+    run = tiny_gan.build()
+    given = run.generator.clone(attention_resolutions=[16])
+    np.testing.assert_array_equal(_sample(given, variables, LABELS), images)

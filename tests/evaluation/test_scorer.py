@@ -15,7 +15,7 @@ import tiny_gan
 
 from sagan_jax.data import sources
 from sagan_jax.errors import UserError
-from sagan_jax.evaluation import far_pairs, sampling
+from sagan_jax.evaluation import far_pairs, results, sampling
 from sagan_jax.evaluation import scorer as scorer_lib
 from sagan_jax.extractors import features, inception_weights
 from sagan_jax.extractors.inception_weights import Weights
@@ -227,7 +227,7 @@ def test_default_metrics_depend_on_the_data(
             {"evaluation__held_out": "nowhere"},
             r"^evaluation\.held_out='nowhere' .*not exist",
         ),
-        ({"model__channels": 1}, "model.channels=1.*evaluation.metrics"),
+        ({"model__channels": 1}, r"model\.channels=1 .*evaluation\.every=0"),
     ],
     ids=[
         "metric",
@@ -245,6 +245,11 @@ def test_invalid_settings_are_found_before_scoring(
 ) -> None:
     with pytest.raises(UserError, match=message):
         scorer_lib.Scorer(_run(weight_file, **changes).config)
+
+
+def test_the_remedy_for_images_without_metrics_needs_no_scorer() -> None:
+    changes = {"model__channels": 2, "data__source": "folder", "evaluation__every": 0}
+    assert not results.is_wanted(tiny_gan.build(**changes).config)
 
 
 def test_agreement_alone_needs_no_weights(tmp_path: pathlib.Path) -> None:

@@ -43,8 +43,8 @@ def test_a_command_gives_the_shell_the_same_words(word):
 @pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii"])
 def test_printing_goes_on_whatever_the_encoding(encoding):
     program = (
-        "from sagan_jax.files import names\n"
-        "names.keep_printing()\n"
+        "from sagan_jax.files import terminal\n"
+        "terminal.keep_going()\n"
         "print('caf\\udce9 \\xe9 done')\n"
     )
     done = subprocess.run(

@@ -2,11 +2,21 @@
 
 import os
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from sagan_jax import autoconfig
+from sagan_jax.commands import experiment_files
+from sagan_jax.config import Config
+from sagan_jax.data import prepare_inputs, sources
 from sagan_jax.errors import UserError
+from sagan_jax.extractors import inception_weights
 from sagan_jax.files import paths
+from sagan_jax.metrics import plan
+from sagan_jax.metrics.plan import Request
+from sagan_jax.workdir import run
 
 
 @pytest.mark.parametrize("path", ["runs/a", "/runs/a", ".", "a:b", "lr=1e-4:x/y"])
@@ -43,3 +53,52 @@ def test_a_tilde_without_a_home_directory_is_refused(
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # its result then
     with pytest.raises(UserError, match=r"^'~/a' .*home directory"):
         paths.local("~/a")
+
+
+def _prepare(url: str) -> None:
+    prepare_inputs.open_input(url)
+
+
+def _folder(url: str) -> None:
+    config = Config()
+    config.data.source, config.data.path = "folder", url
+    sources.make_source(config)
+
+
+def _shards(url: str) -> None:
+    config = Config()
+    config.data.source, config.data.path = "array_record", url
+    sources.make_source(config)
+
+
+def _option(name: str) -> Callable[[str], Any]:
+    return lambda url: plan.plan(Request(**{"real": "a", "fake": "b", name: url}))
+
+
+@pytest.mark.parametrize(
+    ("reader", "field"),
+    [
+        (experiment_files.load, "config="),
+        (run.open_run, ""),
+        (_prepare, "IN="),
+        (_folder, "data.path="),
+        (_shards, "data.path="),
+        (inception_weights.load, "weights="),
+        (_option("real"), "REAL="),
+        (_option("json"), "json="),
+        (autoconfig.config_here, ""),
+    ],
+)
+@pytest.mark.parametrize("url", ["gs://bucket/x.zip", "file:///tmp/x.npz"])
+def test_no_place_takes_a_url_for_a_path(
+    reader: Callable[[str], Any],
+    field: str,
+    url: str,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        reader(url)
+    assert f"{field}{url!r}" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []

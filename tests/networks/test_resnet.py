@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import inspect
 import itertools
+import re
 from typing import Any
 
 import flax.linen as nn
@@ -23,6 +24,7 @@ from sagan_jax.networks.layers import (
     KernelOptions,
     SNConv,
     SpectralKernel,
+    rows_of,
 )
 from sagan_jax.training import losses
 
@@ -930,3 +932,79 @@ def test_inputs_of_another_shape_are_refused(kind: Any) -> None:
     x = INPUTS[kind][:, 1:]
     with pytest.raises(AssertionError, match="shape"):
         jax.eval_shape(_small(kind).init, jax.random.key(0), x, Y)
+
+
+@networks
+@pytest.mark.parametrize("label", [-4, -1, 4, 2**31 - 1])
+def test_under_jit_a_label_that_is_no_class_gives_nan(kind: Any, label: int) -> None:
+    # Elsewhere it would be the last class, or class 0, and labels from 1 would train a
+    # wrong model unnoticed.
+    network = _small(kind)
+    variables = network.init(jax.random.key(0), INPUTS[kind], Y, train=False)
+    apply = jax.jit(functools.partial(network.apply, train=False))
+    usual = np.asarray(apply(variables, INPUTS[kind], Y))
+    wrong = np.asarray(apply(variables, INPUTS[kind], Y.at[1].set(label)))
+    assert np.isnan(wrong[1]).all()
+    np.testing.assert_array_equal(np.delete(wrong, 1, 0), np.delete(usual, 1, 0))
+
+
+@networks
+@pytest.mark.parametrize("label", [-1, 4])
+@pytest.mark.parametrize("form", [jnp.asarray, np.asarray, list])
+def test_elsewhere_a_label_that_is_no_class_is_refused(
+    kind: Any, label: int, form: Any
+) -> None:
+    labels = form(Y.at[1].set(label).tolist())
+    with pytest.raises(UserError, match=rf"labels={label} is out of range; .*0 to 3"):
+        _small(kind).init(jax.random.key(0), INPUTS[kind], labels)
+
+
+@networks
+@pytest.mark.parametrize("dtype", [np.float32, bool, str])
+def test_labels_that_are_no_integers_are_refused(kind: Any, dtype: Any) -> None:
+    labels = np.zeros(len(Y), dtype)
+    with pytest.raises(UserError, match=r"labels of type .*whole numbers"):
+        _small(kind).init(jax.random.key(0), INPUTS[kind], labels)
+
+
+def test_a_class_beyond_the_labels_type_is_not_taken_for_another() -> None:
+    table = jnp.arange(300.0)[:, None]
+    labels = jnp.array([0, 255], jnp.uint8)
+    np.testing.assert_array_equal(rows_of(table, labels)[:, 0], [0, 255])
+    rows = rows_of(table, jnp.array([-1, -128], jnp.int8))
+    assert np.isnan(np.asarray(rows)).all()
+
+
+@networks
+def test_a_batch_of_0_is_refused(kind: Any) -> None:
+    with pytest.raises(UserError, match=r"0 examples; pass at least 1"):
+        jax.eval_shape(_small(kind).init, jax.random.key(0), INPUTS[kind][:0], Y[:0])
+
+
+@networks
+@pytest.mark.parametrize("form", [list, np.array])
+def test_sequences_become_tuples(kind: Any, form: Any) -> None:
+    network = kind(attention_resolutions=form([32]), channel_multiples=form([]))
+    assert (network.attention_resolutions, network.channel_multiples) == ((32,), ())
+    assert network == kind(attention_resolutions=(32,))
+    assert hash(network) == hash(kind().clone(attention_resolutions=form([32])))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("attention_resolutions", 32),
+        ("attention_resolutions", [32.5]),
+        ("num_classes", -1),
+        ("num_classes", 2.0),
+        ("latent_dim", 0),
+        ("batch_norm_group_size", -4),
+        ("batch_norm_decay", float("nan")),
+        ("batch_norm_eps", -1.0),
+        ("spectral_norm_eps", float("nan")),
+        ("spectral_norm_warmup", -1),
+    ],
+)
+def test_values_that_no_config_has_checked_are_refused(field: str, value: Any) -> None:
+    with pytest.raises(UserError, match=rf"^{field}={re.escape(repr(value))} is not"):
+        Generator(**{field: value}).plan()

@@ -16,8 +16,10 @@ def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Installs a fake nvidia-smi, which prints the returned file, and jax's plugin."""
     asked = "--query-gpu=memory.total --format=csv,noheader,nounits"
     program = tmp_path / "nvidia-smi"
+    version = "--query-gpu=driver_version --format=csv,noheader"
     program.write_text(
-        f'#!/bin/sh\n[ "$*" = "{asked}" ] || exit 9\nexec cat "$0.answer"\n'
+        f'#!/bin/sh\n[ "$*" = "{version}" ] && exec cat "$0.driver"\n'
+        f'[ "$*" = "{asked}" ] || exit 9\nexec cat "$0.answer"\n'
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
@@ -102,7 +104,44 @@ def test_a_gpu_that_jax_cannot_use_is_reported(
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     found = machine.this_machine()
     assert found.kind == "cpu"
-    assert "NVIDIA GPU" in found.remark
+    assert found.remark.startswith("an NVIDIA GPU is present")
+    assert "unset JAX_PLATFORMS" in found.remark
+
+
+@pytest.mark.parametrize(
+    ("driver", "plugin", "words"),
+    [
+        ("", "", ["no plugin for CUDA", "pip install 'jax[cuda13]'"]),
+        ("580.65.06", "", ["no plugin for CUDA", "pip install 'jax[cuda13]'"]),
+        ("550.54.15", "", ["no plugin for CUDA", "pip install 'jax[cuda12]'"]),
+        ("470.1", "", ["driver 470 is too old for jax", "driver 525"]),
+        (
+            "550.54.15",
+            "xla_cuda13",
+            ["driver 550 is too old", "CUDA 13", "driver 580", "'jax[cuda12]'"],
+        ),
+        ("550.54.15", "xla_cuda12", []),
+        ("580.65.06", "xla_cuda13", []),
+        ("580.65.06", "xla_cuda12", []),
+        ("", "xla_cuda13", []),
+    ],
+)
+def test_an_unused_gpu_is_explained(
+    driver: str,
+    plugin: str,
+    words: list[str],
+    smi: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    smi.write_text("81559\n")
+    smi.with_suffix(".driver").write_text(f"{driver}\n")
+    entry = importlib.metadata.EntryPoint(plugin, "jax_plugins.x", "jax_plugins")
+    found = [entry] if plugin else []
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: found)
+    said = machine.obstacle()
+    assert bool(said) == bool(words)
+    assert [word for word in words if word not in said] == [], said
+    assert machine.this_machine().kind == ("cpu" if words else "gpu")
 
 
 def test_without_the_plugin_the_cpu_is_used(

@@ -148,3 +148,19 @@ def test_a_damaged_config_is_reported_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match=f"^{tmp_path}/config.json: "):
         sagan_jax.load(tmp_path)
+
+
+@pytest.mark.parametrize("step", [4, "4", np.int64(4)])
+def test_a_step_may_be_text_and_a_workdir_too(step: Any) -> None:
+    workdir = tiny_runs.whole().workdir
+    _, _, found = run_lib.Run(
+        str(workdir),  # type: ignore[arg-type]
+        run_lib.open_run(str(workdir)).config,
+    ).load_generator(step)
+    assert found == 4
+
+
+@pytest.mark.parametrize("step", ["best", 4.0, -1, True])
+def test_what_is_no_step_is_refused(step: Any) -> None:
+    with pytest.raises(UserError, match=rf"^step={step!r} is not"):
+        _load(tiny_runs.whole().workdir, step=step)

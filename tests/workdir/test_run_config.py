@@ -1,5 +1,6 @@
 """The config in a workdir: written, read, and compared with the requested one."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -184,3 +185,41 @@ def test_a_tilde_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("HOME", str(tmp_path))
     _started(Path("~/run"))
     assert run_lib.open_run("~/run").workdir == tmp_path / "run"
+
+
+def _edit(workdir: Path, group: str, field: str, value: Any) -> None:
+    path = workdir / "config.json"
+    content = json.loads(path.read_text())
+    content[group][field] = value
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("group", "field", "value", "words"),
+    [
+        ("model", "width", "8", "model.width='8' has the wrong type"),
+        ("train", "steps", 0, "train.steps=0 is out of range"),
+        ("model", "width", 9, "model.width=9, but the run was started with 8"),
+        ("optim", "generator_lr", 1.0, "optim.generator_lr=1.0, but"),
+    ],
+)
+def test_a_config_that_was_changed_by_hand_is_refused(
+    group: str, field: str, value: Any, words: str, tmp_path: Path
+) -> None:
+    # Otherwise its checkpoints would be called damaged.
+    run = _started(tmp_path)
+    before = getattr(getattr(run.config, group), field)
+    _edit(tmp_path, group, field, value)
+    with pytest.raises(UserError) as caught:
+        run_lib.open_run(tmp_path)
+    assert words in str(caught.value)
+    assert "config.json" in str(caught.value)
+    _edit(tmp_path, group, field, before)  # the remedy
+    assert run_lib.open_run(tmp_path).config == run.config
+
+
+def test_fields_that_may_change_may_be_changed_by_hand(tmp_path: Path) -> None:
+    _started(tmp_path)
+    _edit(tmp_path, "evaluation", "seed", 7)
+    _edit(tmp_path, "train", "steps", 7)
+    assert run_lib.open_run(tmp_path).config.evaluation.seed == 7

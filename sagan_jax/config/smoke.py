@@ -4,7 +4,7 @@ Hardware: any CPU. Time: seconds, apart from compilation. Expected: no useful im
 this only shows that the pipeline works.
 """
 
-from sagan_jax.config import Config
+from sagan_jax.config.fields import Config
 from sagan_jax.errors import UserError
 
 
