@@ -49,7 +49,9 @@ def main(argv: list[str]) -> None:
     """Runs the mode that the flags name."""
     values = flags.FLAGS
     if not values["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)  # orbax reports every file at INFO
+        # Orbax reports every file at INFO, and failures in each of its threads; what
+        # fails is also raised.
+        logging.set_verbosity(logging.FATAL)
     options = Options(
         config=_CONFIG.value if values["config"].present else None,
         mesh=values.mesh,

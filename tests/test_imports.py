@@ -72,7 +72,8 @@ PACKAGES = {
         "evaluate",
     ],
     "workdir": [
-        "checkpoint run_config tensorboard",
+        "disk record run_config tensorboard",
+        "checkpoint",
         "run",
         "rollback telemetry",
     ],

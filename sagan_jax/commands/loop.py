@@ -20,7 +20,7 @@ from sagan_jax.pictures import sheets
 from sagan_jax.runtime import mesh as mesh_lib
 from sagan_jax.runtime import processes
 from sagan_jax.runtime.stop import StopRequest
-from sagan_jax.training.collapse import Sign, Watch
+from sagan_jax.training.collapse import Sign, Watch, recent
 from sagan_jax.training.state import GanState
 from sagan_jax.workdir import checkpoint, telemetry
 from sagan_jax.workdir.run import Run
@@ -28,7 +28,11 @@ from sagan_jax.workdir.run import Run
 STEPS_AHEAD = 2
 """Steps that may run on the device beyond the one that the bar shows."""
 
-_ADVICE = "If it persists, lower the learning rates, or set train.rollbacks."
+ADVICE = (
+    "If it persists, set train.rollbacks, or train in a new --workdir with lower "
+    "learning rates."
+)
+"""What to do about a sign of collapse; the rates of a run may not change."""
 
 
 class Parts(NamedTuple):
@@ -89,7 +93,7 @@ class Loop:
         run, config = parts.run, parts.run.config
         self._parts, self._run, self._config = parts, run, config
         self._start, self._may_roll_back = start, may_roll_back
-        self._watch = Watch(json_lines.read_until(run.metrics, start))
+        self._watch = Watch(recent(json_lines.newest_first(run.metrics), start))
         self._manager = stack.enter_context(
             checkpoint.open_manager(
                 run.checkpoints, config.train, lambda: progress.best_step(run)
@@ -171,7 +175,7 @@ class Loop:
         """Logs a step; returns a collapse that should be answered by a rollback."""
         scalars = {k: float(v) for k, v in jax.device_get(metrics).items()}
         for sentence in self._watch.read(step, scalars):
-            self._report.say(f"warning: {sentence} {_ADVICE}")
+            self._report.say(f"warning: {sentence} {ADVICE}")
         scalars["collapse_signs"] = float(len(self._watch.standing))
         scalars["images_replaced"] = float(self._parts.source.replaced)
         self._report.log(step, scalars | {"images_per_second": self._pace.rate(step)})

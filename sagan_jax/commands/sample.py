@@ -5,6 +5,7 @@ beginning of a longer one.
 """
 
 import json
+import os
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ import sagan_jax
 from sagan_jax.commands.opening import open_run
 from sagan_jax.commands.options import Options
 from sagan_jax.config import Config, values
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, naming
 from sagan_jax.evaluation import generator as generator_lib
 from sagan_jax.evaluation import sampling
 from sagan_jax.files import names, paths, whole
@@ -91,14 +92,14 @@ def save(
             "--evaluation.rows times --evaluation.columns images."
         )
     _check_free(out, kind)
+    _check_labels(run, labels)
+    if processes.is_first():
+        with naming("out", str(out)) if out else naming("workdir"):
+            whole.check_writable(out or run.samples / "new")
     generator, variables, config, step = generator_lib.load(run, step, changes)
-    if labels and not generator.num_classes:
-        raise UserError(
-            f"labels={labels[0]} names a class, but the generator of this run has "
-            "none; remove --labels."
-        )
     path = out or run.samples / f"{_name(config, step)}{_SUFFIX[kind]}"
-    _check_free(path, kind)
+    if path.is_dir():
+        _check_free(path, kind)
     if kind == "sheet":
         picture = sheets.sheet(config, generator, variables, labels)
         if processes.is_first():
@@ -162,15 +163,26 @@ def _facts(config: Config, step: int, total: int, classes: Iterable[int]) -> Fac
 
 
 def _check_free(out: Path | None, kind: str) -> None:
-    """Raises UserError if a directory would be replaced, or stands for a file."""
+    """Raises UserError if a file, a device, a link or a directory would be replaced."""
     if out is None:
         return
-    if kind == "images" and out.exists():
+    if kind != "images" and out.is_dir():
+        raise UserError(f"out={str(out)!r} is a directory; pass the name of a file.")
+    if os.path.lexists(out):
         raise UserError(
             f"out={str(out)!r} exists already; remove it, or pass another --out."
         )
-    if kind != "images" and out.is_dir():
-        raise UserError(f"out={str(out)!r} is a directory; pass the name of a file.")
+
+
+def _check_labels(run: Run, labels: Sequence[int]) -> None:
+    """Raises UserError for a class that the run does not have."""
+    count = run.config.model.num_classes
+    if labels and not count:
+        raise UserError(
+            f"labels={labels[0]} names a class, but the generator of this run has "
+            "none; remove --labels."
+        )
+    sampling.checked_labels(labels, count)
 
 
 def _class_folders(labels: np.ndarray, num_classes: int) -> list[str]:

@@ -4,6 +4,7 @@ They use fewer images than a result does, and they select a checkpoint: the scor
 was selected for being low is biased low. `results` scores the best checkpoint again.
 """
 
+import math
 import re
 import time
 from collections.abc import Callable
@@ -68,16 +69,25 @@ def best(run: Run) -> Line | None:
 
     The Frechet distance decides if it was measured, and the disagreement otherwise.
     """
-    lines = [line for line in json_lines.read(run.evaluations) if "step" in line]
+    lines = [
+        line
+        for line in json_lines.read(run.evaluations)
+        if json_lines.step_of(line) is not None
+    ]
     names = {name for line in lines for name in line}
     chosen = sorted(n for n in names if re.fullmatch(r"FID|FD-\d+", n))
     chosen += ["score"] if "score" in names else []
-    scored = [line for line in lines if chosen and line.get(chosen[0]) is not None]
+    scored = [line for line in lines if chosen and _is_score(line.get(chosen[0]))]
     if not scored:
         return None
     least = min(scored, key=lambda line: line[chosen[0]])
     kept = ("step", chosen[0], "num_samples", "seed", "reference")
-    return {name: least[name] for name in kept}
+    return {name: least.get(name) for name in kept}
+
+
+def _is_score(value: Any) -> bool:
+    # A damaged file may hold anything, and NaN would win every comparison.
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def best_step(run: Run) -> int | None:

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from sagan_jax.config import Config
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, naming
 from sagan_jax.evaluation import generator as generator_lib
 from sagan_jax.evaluation import progress
 from sagan_jax.evaluation.scorer import AGREEMENT, Scorer
-from sagan_jax.files import json_lines
+from sagan_jax.files import json_lines, whole
 from sagan_jax.networks import Generator
 from sagan_jax.runtime import processes, provenance
+from sagan_jax.workdir import checkpoint
 from sagan_jax.workdir.run import Run
 
 FRESH = 1_000_000
@@ -55,19 +56,34 @@ def evaluate(
         run = _on_fresh_images(run)
     bounds = truncations or (run.config.evaluation.truncation,)
     runs = [run.with_evaluation({"truncation": bound}) for bound in bounds]
-    scorer = None
-    lines = []
-    for step in _steps(run, which, selected):
+    if processes.is_first():
+        with naming("workdir"):
+            whole.check_writable(run.results, append=True)
+    steps = _steps(run, which, selected)
+    scorer = Scorer(runs[0].config)
+    lines: list[Line] = []
+    for step in steps:
         for each in runs:
-            generator, variables, config, found = generator_lib.load(each, step)
-            scorer = scorer or Scorer(config)
+            try:
+                generator, variables, config, found = generator_lib.load(each, step)
+            except checkpoint.GoneError:
+                if which != "all":
+                    raise
+                checkpoint.warn(
+                    f"checkpoint {step} was removed before it was scored and is left "
+                    "out."
+                )
+                break
+            # Now: a training may remove the checkpoint before its scores are known.
+            files = _files(each, found)
             scores = _over_seeds(scorer, config, generator, variables)
-            line = _line(each, scorer, found, scores) | dict(facts or {})
+            line = _line(each, scorer, found, files, scores) | dict(facts or {})
             if selected:
                 line["selected_by"] = selected
-            if processes.is_first():
-                json_lines.append(run.results, line)
             lines.append(line)
+            _record(run, lines)
+    if not lines:  # a training has replaced all that were listed
+        return evaluate(run, "", truncations=bounds, facts=facts)
     return lines
 
 
@@ -138,6 +154,25 @@ def is_finished(run: Run) -> bool:
     )
 
 
+def _record(run: Run, lines: list[Line]) -> None:
+    """Appends the last line to results.jsonl; prints all of them if that fails."""
+    if not processes.is_first():
+        return
+    try:
+        json_lines.append(run.results, lines[-1])
+    except OSError:
+        print(table(lines), flush=True)
+        raise
+
+
+def _files(run: Run, step: int) -> Line:
+    """Returns the digests of the files that are scored."""
+    return {
+        "checkpoint": run.checkpoint_digest(step),
+        "config": run.config_digest(),
+    }
+
+
 def _on_fresh_images(run: Run) -> Run:
     settings = run.config.evaluation
     return run.with_evaluation(
@@ -176,7 +211,7 @@ def _over_seeds(
     return scores
 
 
-def _line(run: Run, scorer: Scorer, step: int, scores: Line) -> Line:
+def _line(run: Run, scorer: Scorer, step: int, files: Line, scores: Line) -> Line:
     """Returns a line of results.jsonl."""
     config, settings = run.config, run.config.evaluation
     count = settings.num_samples
@@ -188,8 +223,7 @@ def _line(run: Run, scorer: Scorer, step: int, scores: Line) -> Line:
         "time": round(time.time(), 3),
         "run": config.name,
         "step": step,
-        "checkpoint": run.checkpoint_digest(step),
-        "config": run.config_digest(),
+        **files,
         "num_samples": count,
         "labels": "balanced" if config.model.num_classes else "",
         "seed": settings.seed,
@@ -237,6 +271,7 @@ def _steps(run: Run, which: str, selected: Line | None) -> list[int | None]:
         return [*run.steps()] or [None]  # loading None reports that there is none
     if not which.isascii() or not which.isdigit():
         raise UserError(f"step={which!r} is not a step; pass a number, best or all.")
+    run.check_step(int(which))
     return [int(which)]
 
 

@@ -7,6 +7,7 @@ removed together.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from sagan_jax.files import whole
@@ -27,20 +28,30 @@ def write(folder: Path) -> None:
     whole.write_text(folder / NAME, json.dumps({"files": files}, indent=1))
 
 
-def damage(folder: Path) -> str:
+def damage(folder: Path, needed: Sequence[str] = ()) -> str:
     """Returns what is wrong with a directory, in words; '' if nothing is known.
 
-    Without a manifest, only an empty directory is known to be damaged. Files that the
-    manifest does not list are ignored.
+    Without a manifest, a directory is known to be damaged if it is empty or lacks a
+    needed file. Files that the manifest does not list are ignored.
+
+    Args:
+      folder: the directory.
+      needed: names of files that it must have, and its manifest must list.
     """
     try:
         if not any(folder.iterdir()):
             return "it is empty"
+        for name in needed:
+            if not (folder / name).is_file():
+                return f"{name} is missing"
         if not (folder / NAME).exists():
             return ""
         files = _read(folder / NAME)
         if files is None:
             return f"{NAME} is damaged"
+        for name in needed:
+            if name not in files:
+                return f"{NAME} is damaged: it does not list {name}"
         # Sizes first: they cost nothing, and a file cut short is found at once.
         for name, (size, _) in files.items():
             if not (folder / name).is_file():
@@ -70,9 +81,19 @@ def _read(path: Path) -> dict[str, tuple[int, str]] | None:
     """Returns size and hash by file name; None if the manifest itself is damaged."""
     try:
         files = json.loads(path.read_text(encoding="utf-8"))["files"]
+        if not all(map(_is_inside, files)):
+            return None
         return {n: (int(f["size"]), str(f["sha256"])) for n, f in files.items()} or None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         return None
+    except (RecursionError, OverflowError):  # lists in lists, or a size of 1e999
+        return None
+
+
+def _is_inside(name: str) -> bool:
+    """Returns whether a name can be one of a file that `write` has listed."""
+    parts = name.split("/")
+    return name.isprintable() and len(name) < 1000 and not {"", "..", "."} & {*parts}
 
 
 def _sha256(path: Path) -> str:

@@ -5,6 +5,7 @@ after a kill or a power cut. Permissions are those of any new file: 0666 less th
 """
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -13,6 +14,8 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from sagan_jax.errors import UserError
 
 SUFFIX = ".tmp"
 """Ends every temporary name."""
@@ -59,6 +62,16 @@ def replacing(path: Path) -> Iterator[Path]:
         _remove(temporary)
 
 
+def cut(path: Path, size: int) -> None:
+    """Shortens a file to its first `size` bytes, in place.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    os.truncate(path, size)
+    _sync_one(path)
+
+
 def make_directory(path: Path) -> None:
     """Makes a directory that files can be written into, if it is not there.
 
@@ -68,6 +81,35 @@ def make_directory(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=path):
         pass
+
+
+def check_writable(path: Path, *, append: bool = False) -> None:
+    """Raises UserError if `path` cannot be written; call it before long work.
+
+    Nothing is left behind, and no directory is made: a missing one could be made if a
+    file can be written into the nearest one that exists.
+
+    Args:
+      path: the file to write.
+      append: whether lines will be added to the file. Otherwise it will be replaced,
+        for which its directory must be writable.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if append and path.exists():
+            os.close(os.open(path, os.O_WRONLY | os.O_APPEND))
+            return
+        parent = path.absolute().parent
+        while not os.path.lexists(parent):
+            parent = parent.parent
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{str(path)!r} cannot be written ({error.strerror}); make the place "
+            "writable, or choose another one."
+        ) from None
 
 
 _HOST = re.sub(r"\W", "_", socket.gethostname())

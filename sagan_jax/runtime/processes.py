@@ -52,6 +52,13 @@ def agree(flag: bool) -> bool:
     return bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
+def number_of_first(number: int) -> int:
+    """Returns the number that the first process gave, in every process."""
+    if jax.process_count() == 1:
+        return number
+    return int(multihost_utils.broadcast_one_to_all(np.array(number)))
+
+
 def wait_for_all() -> None:
     """Returns when every process has called this."""
     agree(False)

@@ -34,6 +34,29 @@ class Sign(NamedTuple):
     sentence: str
 
 
+def recent(newest_first: Iterable[Mapping[str, Any]], step: int) -> list[Any]:
+    """Returns the lines of metrics.jsonl that decide the signs at `step`, in order.
+
+    A sign counts for at most the last SIGMA_STEPS steps, which exceed PATIENCE. To
+    judge the first of these, the SIGMA_STEPS before it are needed, and the readings of
+    the median.
+
+    Args:
+      newest_first: the lines from the last one on; only those needed are taken.
+      step: the step that the run starts from; lines beyond it are skipped.
+    """
+    lines, earlier = [], 0
+    for line in newest_first:
+        found = line.get("step")
+        if not isinstance(found, int) or found > step:
+            continue
+        lines.append(line)
+        earlier += found <= step - 2 * SIGMA_STEPS
+        if earlier > _READINGS:
+            break
+    return lines[::-1]
+
+
 class Watch:
     """Reads the scalars of successive steps and keeps track of the current signs."""
 

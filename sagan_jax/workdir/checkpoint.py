@@ -3,6 +3,7 @@
 Orbax writes a checkpoint under a temporary name and renames it when it is complete, so
 that a killed save leaves the others as they were. Orbax verifies nothing when it reads;
 the manifest of hashes does. A reader takes the newest checkpoint that is not damaged.
+A training may remove checkpoints meanwhile: one that has gone is not damaged.
 """
 
 import itertools
@@ -12,8 +13,9 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
+import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
@@ -22,6 +24,12 @@ from sagan_jax.errors import UserError
 from sagan_jax.files import manifest
 from sagan_jax.runtime import processes
 from sagan_jax.training.state import GanState
+from sagan_jax.workdir import disk
+
+NEEDED = ("_CHECKPOINT_METADATA", "default/_METADATA", "default/manifest.ocdbt")
+"""Files without which orbax restores nothing; every manifest lists them."""
+
+_MOST_GONE = 20  # checkpoints that may vanish under a reader before it gives up
 
 
 class Manager:
@@ -35,8 +43,10 @@ class Manager:
 
     def __init__(self, directory: Path, options: ocp.CheckpointManagerOptions):
         self._directory = directory
-        self._orbax = ocp.CheckpointManager(directory, options=options)
+        with disk.errors(directory):
+            self._orbax = ocp.CheckpointManager(directory, options=options)
         self._without_manifest: int | None = None
+        self._read_back = False
 
     def __enter__(self) -> Self:
         return self
@@ -47,19 +57,41 @@ class Manager:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._orbax.close()
+        with disk.errors(self._directory):
+            self._orbax.close()
         self.write_pending_manifest()
 
     def save(self, state: GanState) -> None:
-        """Starts to save `state` under its own step, which must be a new one."""
-        self._orbax.wait_until_finished()
-        self.write_pending_manifest()
+        """Starts to save `state` under its own step, which must be a new one.
+
+        The first save is complete when this returns, and has been read back: a place
+        where nothing can be restored shows at once.
+
+        Raises:
+          UserError: the first checkpoint cannot be restored.
+          OSError: the disk failed, for this save or for the one before.
+        """
+        self._finish()
         step = int(state.step)
-        if not self._orbax.save(step, args=ocp.args.StandardSave(state)):
+        with disk.errors(self._directory):
+            saved = self._orbax.save(step, args=ocp.args.StandardSave(state))
+        if not saved:
             raise RuntimeError(
                 f"checkpoint {step} was not saved; there is a newer checkpoint"
             )
         self._without_manifest = step
+        if not self._read_back:
+            self._finish()
+            _check_restores(self._directory, state, step)
+            self._read_back = True
+
+    def _finish(self) -> None:
+        """Waits for the save in progress; one that failed gets no manifest."""
+        pending, self._without_manifest = self._without_manifest, None
+        with disk.errors(self._directory):
+            self._orbax.wait_until_finished()
+        self._without_manifest = pending
+        self.write_pending_manifest()
 
     def write_pending_manifest(self) -> None:
         """Writes the manifest of the newest checkpoint if its save has finished."""
@@ -69,6 +101,12 @@ class Manager:
         self._without_manifest = None
         # A save that failed leaves no directory, and orbax raises the reason.
         if processes.is_first() and folder.is_dir():
+            if damage := manifest.damage(folder, NEEDED):
+                raise UserError(
+                    f"checkpoint {folder.name} in {str(self._directory)!r} was not "
+                    f"written whole ({damage}); check the disk, or pass another "
+                    "--workdir."
+                )
             manifest.write(folder)
 
 
@@ -129,17 +167,16 @@ def resume(directory: Path, like: GanState) -> GanState | None:
       like: shapes with shardings, for those of the state.
 
     Raises:
-      UserError: there are checkpoints, and all are damaged; they are left as they are.
+      UserError: there are checkpoints, and all are damaged, or they are those of other
+        networks; they are left as they are.
     """
-    known = steps(directory)
-    if not known:
+    if not steps(directory):
         return None
-    state, damaged = newest_whole(
-        directory, known, lambda step: restore(directory, like, step)
-    )
-    moved = set_aside(directory, list(damaged), "damaged")
-    for aside, (step, damage) in zip(moved, damaged.items(), strict=False):
+    found = newest_whole(directory, like, lambda step: restore(directory, like, step))
+    moved = set_aside(directory, list(found.damaged), "damaged")
+    for aside, (step, damage) in zip(moved, found.damaged.items(), strict=False):
         warn(f"checkpoint {step} is damaged ({damage}) and was moved to {aside}.")
+    state: GanState = found.value
     return state
 
 
@@ -176,35 +213,68 @@ def restore_part(directory: Path, like: Any, step: int) -> Any:
     return _read(directory, step, part)
 
 
+class Found(NamedTuple):
+    """A checkpoint that was read.
+
+    Attributes:
+      value: what was read.
+      step: its step.
+      damaged: newer steps that are damaged, with the reason.
+      gone: steps that were removed before they were read.
+    """
+
+    value: Any
+    step: int
+    damaged: dict[int, str]
+    gone: list[int]
+
+
+class GoneError(UserError):
+    """A checkpoint is not there, or was removed before it could be read."""
+
+
 def newest_whole(
-    directory: Path, candidates: list[int], read: Callable[[int], Any]
-) -> tuple[Any, dict[int, str]]:
-    """Returns `read(step)` of the newest whole checkpoint, and why newer ones are not.
+    directory: Path, like: Any, read: Callable[[int], Any], step: int | None = None
+) -> Found:
+    """Reads the newest whole checkpoint.
 
     The manifest is checked first, since orbax reads arrays with a flipped bit like any
-    others. A checkpoint without a manifest counts as whole if it can be read.
+    others. A checkpoint without a manifest counts as whole if it can be read. The
+    checkpoints are listed again after each one that cannot be read, since a training
+    may have removed it.
 
     Args:
       directory: the directory of the checkpoints.
-      candidates: steps to try, in order; the last one is tried first.
+      like: the shapes that `read` needs.
       read: restores a step.
+      step: the only step to try; None: all of them, the newest first.
 
     Raises:
-      UserError: every candidate is damaged.
+      UserError: every checkpoint is damaged, or they are those of other networks.
+      GoneError: every checkpoint has been removed since.
     """
+    disk.check_path(directory, writing=False)
     damaged: dict[int, str] = {}
-    for step in reversed(candidates):
-        first = processes.is_first()
-        damage = manifest.damage(directory / str(step)) if first else ""
-        if not processes.agree(bool(damage)):
-            try:
-                found = read(step)
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                reason = textwrap.shorten(str(error), 100, placeholder=" ...")
-                damage = f"reading it failed with {type(error).__name__}: {reason}"
-            if not processes.agree(bool(damage)):
-                return found, damaged
-        damaged[step] = damage
+    gone: list[int] = []
+    while len(gone) < _MOST_GONE:
+        known = [step] if step is not None else steps(directory)
+        left = [found for found in known if found not in damaged and found not in gone]
+        chosen = processes.number_of_first(left[-1] if left else -1)
+        if chosen < 0:
+            break
+        value, damage = _try(directory, chosen, like, read)
+        if not damage:
+            return Found(value, chosen, damaged, gone)
+        if processes.agree(disk.is_gone(directory / str(chosen))):
+            gone.append(chosen)
+        else:
+            damaged[chosen] = damage
+    if not damaged:
+        raise GoneError(
+            f"checkpoint {', '.join(map(str, gone))} in {str(directory)!r} was removed "
+            "before it was read, by the training that writes there; raise its "
+            "train.keep_checkpoints, or try again."
+        )
     reasons = "; ".join(f"{step}: {damage}" for step, damage in damaged.items())
     raise UserError(
         f"every checkpoint tried in {str(directory)!r} is damaged ({reasons}). Nothing "
@@ -212,9 +282,92 @@ def newest_whole(
     )
 
 
+def _try(
+    directory: Path, step: int, like: Any, read: Callable[[int], Any]
+) -> tuple[Any, str]:
+    """Returns what `read` gives and '', or None and the damage of the checkpoint."""
+    folder = directory / str(step)
+    damage = manifest.damage(folder, NEEDED) if processes.is_first() else ""
+    if processes.agree(bool(damage)):
+        return None, damage or "another process found it damaged"
+    try:
+        _check_shapes(folder, like)
+        value = read(step)
+    except _OtherShapesError as error:
+        if not manifest.digest(folder):
+            return None, f"reading it failed: {error}"
+        raise UserError(
+            f"checkpoint {step} in {str(directory)!r} holds other networks than "
+            f"config.json describes ({error}); restore config.json as the run wrote "
+            "it, from a backup or from the last line of starts.jsonl."
+        ) from None
+    # Damaged files raise nearly anything; only what is short here is no damage.
+    except Exception as error:
+        if disk.is_shortage(error):
+            raise
+        reason = textwrap.shorten(str(error), 100, placeholder=" ...")
+        damage = f"reading it failed with {type(error).__name__}: {reason}"
+    if processes.agree(bool(damage)):
+        return None, damage or "another process found it damaged"
+    return value, ""
+
+
 def warn(sentence: str) -> None:
     """Prints a warning on stderr."""
     print(f"warning: {sentence}", file=sys.stderr)
+
+
+class _OtherShapesError(Exception):
+    """The arrays of a checkpoint are not those of the networks."""
+
+
+def _check_shapes(folder: Path, like: Any) -> None:
+    """Raises _OtherShapesError unless a checkpoint has the arrays of `like`.
+
+    Orbax would find out while it reads, in threads that go on after it has failed.
+    """
+    stored = _shapes(folder)
+    for path, leaf in _named(like).items():
+        if path not in stored:
+            raise _OtherShapesError(f"{path} is missing there")
+        if stored[path] != tuple(leaf.shape):
+            raise _OtherShapesError(
+                f"{path} is {stored[path]} there and {tuple(leaf.shape)} by config.json"
+            )
+
+
+def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of every array in a checkpoint, by dotted name."""
+    # The handler alone: a Checkpointer would warn of a file that is never there.
+    tree = ocp.StandardCheckpointHandler().metadata(folder / "default").tree
+    return {name: tuple(leaf.shape) for name, leaf in _named(tree).items()}
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): leaf
+        for path, leaf in leaves
+    }
+
+
+def _check_restores(directory: Path, state: GanState, step: int) -> None:
+    """Raises UserError unless a checkpoint has every array of `state` and its step."""
+    try:
+        _check_shapes(directory / str(step), state)
+        like = jax.eval_shape(lambda: {"step": state.step})
+        found = int(restore_part(directory, like, step)["step"])
+        damage = "" if found == step else f"it holds the state of step {found}"
+    except Exception as error:
+        if disk.is_shortage(error):
+            raise
+        damage = textwrap.shorten(str(error), 100, placeholder=" ...")
+    if processes.agree(bool(damage)):
+        raise UserError(
+            f"the first checkpoint of this start, {str(directory / str(step))!r}, "
+            f"cannot be restored ({damage}); train in another --workdir, on another "
+            "disk or under a plain name."
+        )
 
 
 def _read(directory: Path, step: int, args: Any) -> Any:

@@ -12,14 +12,14 @@ import jax
 from sagan_jax import config as config_lib
 from sagan_jax import networks
 from sagan_jax.config import Config, values
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, naming
 from sagan_jax.files import manifest, paths, whole
 from sagan_jax.networks import Generator
 from sagan_jax.runtime import processes
 from sagan_jax.training import optim
 from sagan_jax.training import state as state_lib
 from sagan_jax.training.state import GanState
-from sagan_jax.workdir import checkpoint, run_config
+from sagan_jax.workdir import checkpoint, disk, record, run_config
 from sagan_jax.workdir.run_config import Change
 
 
@@ -59,6 +59,11 @@ class Run:
     def rollbacks(self) -> Path:
         """The file with one line per return to an earlier checkpoint."""
         return self.workdir / "rollbacks.jsonl"
+
+    @property
+    def starts(self) -> Path:
+        """The file with one line per start of the run."""
+        return self.workdir / "starts.jsonl"
 
     @property
     def samples(self) -> Path:
@@ -109,7 +114,7 @@ class Run:
             return
         run_config.write(_config_file(self.workdir), self.config)
         run_config.record_start(
-            _starts_file(self.workdir),
+            self.starts,
             self.config,
             step=step,
             command=command,
@@ -133,7 +138,7 @@ class Run:
         """
         if step is not None:
             step = _number(step)
-        candidates = self._candidates(step)
+        self.check_step(step)
         config = self.config
         generator, discriminator = networks.build(config.model)
         shapes = jax.eval_shape(
@@ -151,36 +156,60 @@ class Run:
         like = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like
         )
-        found, damaged = checkpoint.newest_whole(
+        found = checkpoint.newest_whole(
             self.checkpoints,
-            candidates,
+            like,
             lambda s: checkpoint.restore_part(self.checkpoints, like, s),
+            step,
         )
-        for other, damage in damaged.items():
+        for other, damage in found.damaged.items():
             checkpoint.warn(
                 f"checkpoint {other} is damaged ({damage}); an earlier one is used."
             )
+        for other in found.gone:
+            checkpoint.warn(
+                f"checkpoint {other} was removed before it was read; checkpoint "
+                f"{found.step} is used."
+            )
         variables = state_lib.generator_variables(
-            generator, found["generator"], found.get("ema", {})
+            generator, found.value["generator"], found.value.get("ema", {})
         )
-        return generator, variables, int(found["step"])
+        return generator, variables, found.step
 
-    def _candidates(self, step: int | None) -> list[int]:
-        """Returns [step], or all steps for None."""
+    def check_record(self) -> None:
+        """Raises UserError if the logs prove that there were checkpoints.
+
+        Call it when there is none: a run that was killed before its first checkpoint
+        passes, and may start from step 0.
+        """
+        recorded = record.proven_steps(
+            metrics=self.metrics,
+            starts=self.starts,
+            scores=(self.evaluations, self.results),
+            checkpoint_every=self.config.train.checkpoint_every,
+        )
+        if recorded:
+            raise UserError(
+                f"workdir={str(self.workdir)!r} holds the record of {recorded} steps "
+                "but no checkpoint; mount or restore its checkpoints directory, or "
+                "pass another --workdir to start from step 0."
+            )
+
+    def check_step(self, step: int | None) -> None:
+        """Raises UserError if there is no checkpoint, or none of a step."""
         known = self.steps()
+        if not known:
+            self.check_record()
         if not known:
             raise UserError(
                 f"workdir={str(self.workdir)!r} holds no checkpoint yet; train until "
                 "the first one, which is saved at step train.checkpoint_every."
             )
-        if step is None:
-            return known
-        if step not in known:
-            raise UserError(
+        if step is not None and step not in known:
+            raise checkpoint.GoneError(
                 f"step={step} has no checkpoint in {str(self.workdir)!r}; choose "
                 f"{', '.join(map(str, known))}."
             )
-        return [step]
 
 
 def open_run(workdir: str | Path) -> Run:
@@ -212,24 +241,41 @@ def begin(workdir: str | Path, config: Config, images: str = "") -> Run:
         raise UserError(
             f"workdir={str(workdir)!r} is a file; pass a directory, or a new name."
         )
-    changes: list[Change] = []
+    run = Run(workdir, config)
+    with naming("workdir"):
+        disk.check_path(run.checkpoints, writing=True)
+        record.check_directory(run.checkpoints)
+    earlier = None
     if _config_file(workdir).exists():
+        earlier = run_config.read(_config_file(workdir))
+    if not run.steps():
+        Run(workdir, earlier or config).check_record()
+    elif not earlier:
+        raise UserError(
+            f"workdir={str(workdir)!r} holds checkpoints but no config.json; restore "
+            "it from a backup or from the last line of starts.jsonl, or pass another "
+            "--workdir."
+        )
+    changes: list[Change] = []
+    if earlier:
         changes = run_config.changes(
             workdir,
-            run_config.read(_config_file(workdir)),
+            earlier,
             config,
             images=images,
-            known_images=run_config.last_images(_starts_file(workdir)),
+            known_images=run_config.last_images(run.starts),
         )
     if processes.is_first():
         try:
             whole.make_directory(workdir)
+            if run.checkpoints.exists():
+                whole.make_directory(run.checkpoints)
         except OSError as error:
             raise UserError(
                 f"workdir={str(workdir)!r} is not writable ({error.strerror}); pass "
                 "another --workdir."
             ) from None
-    return Run(workdir, config, tuple(changes))
+    return dataclasses.replace(run, changes=tuple(changes))
 
 
 def load(
@@ -263,7 +309,3 @@ def _number(step: int | str) -> int:
 
 def _config_file(workdir: Path) -> Path:
     return workdir / "config.json"
-
-
-def _starts_file(workdir: Path) -> Path:
-    return workdir / "starts.jsonl"

@@ -47,8 +47,9 @@ def read(path: Path) -> Config:
     try:
         config = config_lib.from_json(path.read_text(encoding="utf-8"))
         config_lib.validate(config, with_data=False)
-    except (UserError, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: {error}") from None
+    except (UserError, OSError, ValueError, RecursionError) as error:
+        reason = str(error)[:500]  # a damaged file may hold a value of any length
+        raise UserError(f"{str(path)!r} cannot be read: {reason}") from None
     _check_as_started(path, config)
     return config
 
@@ -144,7 +145,7 @@ def _check_as_started(path: Path, config: Config) -> None:
 
 def last_images(path: Path) -> str:
     """Returns the digest of the images of the last start in a starts.jsonl, or ''."""
-    for line in reversed(json_lines.read(path)):
+    for line in json_lines.newest_first(path):
         return str(line.get("images", ""))
     return ""
 

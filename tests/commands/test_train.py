@@ -255,6 +255,15 @@ def test_a_finished_run_is_reported_and_not_changed(tmp_path: Path) -> None:
     assert tiny_runs.tree_of(workdir) == before
 
 
+def test_a_finished_run_keeps_its_config_whatever_the_command(tmp_path: Path) -> None:
+    workdir = _copy(tiny_runs.whole(), tmp_path)
+    before = tiny_runs.tree_of(workdir)
+    fewer = tiny_runs.config(train__steps=4, evaluation__seed=99)
+    run = tiny_runs.train(fewer, workdir)
+    assert f"{workdir} has all of its 6 steps" in run.output
+    assert tiny_runs.tree_of(workdir) == before
+
+
 def test_a_run_killed_before_its_final_scores_computes_them_later(
     tmp_path: Path,
 ) -> None:

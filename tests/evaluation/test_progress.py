@@ -61,3 +61,32 @@ def test_a_step_is_observed_once_it_has_a_line(tmp_path: Path) -> None:
     run = _write(tmp_path, [{"step": 2, "FID": 1.0}])
     assert progress.is_observed(run, 2)
     assert not progress.is_observed(run, 4)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"FID": "0.1"},
+        {"FID": [1]},
+        {"FID": {}},
+        {"FID": True},
+        {"FID": float("nan")},
+        {"FID": -float("inf")},
+        {"step": "2", "FID": 0.1},
+        {"step": None, "FID": 0.1},
+    ],
+    ids=str,
+)
+def test_a_damaged_line_is_not_the_best(
+    damaged: dict[str, Any], tmp_path: Path
+) -> None:
+    lines = [{"step": 2} | damaged, {"step": 4, "FID": 7.0}]
+    assert progress.best_step(_write(tmp_path, lines)) == 4
+
+
+def test_the_best_may_lack_what_does_not_choose(tmp_path: Path) -> None:
+    run = Run(tmp_path, Config())
+    run.evaluations.write_text('{"step": 4, "FID": 7.0}\n')
+    found = progress.best(run)
+    assert found is not None
+    assert (found["step"], found["FID"], found["seed"]) == (4, 7.0, None)

@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 
+from sagan_jax.errors import UserError
 from sagan_jax.files import whole
 
 
@@ -132,3 +133,53 @@ def test_temporary_files_of_a_running_process_are_kept(tmp_path: pathlib.Path) -
         temporary.write_text("slow")
         whole.write_text(path, "quick")
     assert path.read_text() == "slow"
+
+
+def test_a_place_that_can_be_written_stays_as_it_is(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "a").write_text("before")
+    for append in (False, True):
+        for path in (tmp_path / "a", tmp_path / "b", tmp_path / "new" / "deep" / "c"):
+            whole.check_writable(path, append=append)
+    assert _names(tmp_path) == ["a"]
+    assert (tmp_path / "a").read_text() == "before"
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "a").write_text("before")
+    denied = PermissionError(13, "Permission denied")
+    # Root may write anywhere, so that modes would prove nothing.
+    with mock.patch.object(os, "open", side_effect=denied):
+        for path, append in ((tmp_path / "a", True), (tmp_path / "b" / "c", False)):
+            with pytest.raises(UserError, match=r"Permission denied.*another") as said:
+                whole.check_writable(path, append=append)
+            assert repr(str(path)) in str(said.value)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a/b/c"])
+@pytest.mark.parametrize("append", [True, False])
+def test_a_directory_or_a_file_in_the_way_is_no_place(
+    name: str, append: bool, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "a").write_text("a file")
+    with pytest.raises(UserError, match=r"cannot be written \((Is|Not) a directory"):
+        whole.check_writable(tmp_path / name, append=append)
+
+
+def test_only_one_module_makes_files_of_its_own() -> None:
+    # Others would forget the umask, the rename or the sync.
+    root = pathlib.Path(whole.__file__).parents[1]
+    words = (
+        "mkstemp",
+        "NamedTemporaryFile",
+        "os.replace",
+        "os.rename",
+        "chmod",
+        "O_CREAT",
+    )
+    found = {
+        (path.relative_to(root).as_posix(), word)
+        for path in root.rglob("*.py")
+        for word in words
+        if word in path.read_text(encoding="utf-8")
+    }
+    assert {name for name, _ in found} <= {"files/whole.py"}, found

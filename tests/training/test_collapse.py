@@ -1,9 +1,12 @@
 """Signs of collapse, with scalars that show each of them and scalars that do not."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
+from sagan_jax.training import collapse
 from sagan_jax.training.collapse import PATIENCE, Watch
 
 WELL: dict[str, Any] = {
@@ -110,3 +113,42 @@ def test_a_watch_continues_from_the_lines_of_a_resumed_run() -> None:
     assert watch.standing[0].since == 2100
     exploded = WELL | {"gradient_norm/generator": 60.0}
     assert len(watch.read(2300, exploded)) == 1
+
+
+@pytest.mark.parametrize("every", [1, 10, 100])
+def test_the_recent_lines_decide_as_all_of_them(every: int) -> None:
+    random = np.random.default_rng(every)
+    last = 400 * every + 6000
+    lines = [
+        {
+            "step": step,
+            "gradient_norm/generator": float(random.lognormal(sigma=2)),
+            "largest_sigma/generator": float(random.lognormal()),
+            "loss/discriminator": 0.01,
+            "logits/real": 2.0,
+            "logits/fake": 0.0 if step > last - 300 else 1.0,
+        }
+        for step in range(every, last, every)
+    ]
+    start = last - 100
+    recent = collapse.recent(reversed(lines), start)
+    assert len(recent) < len(lines)
+    some = collapse.Watch(recent)
+    full = collapse.Watch(line for line in lines if line["step"] <= start)
+    assert some.standing == full.standing
+    assert some.lasting(start + 400) == full.lasting(start + 400)
+    ahead = [line for line in lines if line["step"] > start]
+    read = [(some.read(x["step"], x), full.read(x["step"], x)) for x in ahead]
+    assert all(one == other for one, other in read)
+
+
+def test_only_lines_that_are_needed_are_taken() -> None:
+    taken = []
+
+    def lines() -> Iterator[dict[str, Any]]:
+        for step in range(1_000_000, 0, -1):
+            taken.append(step)
+            yield {"step": step}
+
+    collapse.recent(lines(), 1_000_000)
+    assert len(taken) < 3000

@@ -1,5 +1,8 @@
 """Checkpoints: retention, manifests, and the handling of damaged ones."""
 
+import errno
+import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -146,18 +149,20 @@ def test_a_checkpoint_that_is_being_written_has_no_manifest(tmp_path: Path) -> N
     saving = mock.patch.object(ocp.CheckpointManager, "is_saving_in_progress")
     with _manager(tmp_path) as manager:
         manager.save(_small_state(1))
+        manager.save(_small_state(2))
         with saving as busy:
             busy.return_value = True
             manager.write_pending_manifest()
-            assert list(tmp_path.rglob("manifest.json")) == []
+            assert not _has_manifest(tmp_path, 2)
 
 
 def test_a_manifest_does_not_wait_for_the_next_checkpoint(tmp_path: Path) -> None:
     with _manager(tmp_path) as manager:
         manager.save(_small_state(1))
+        manager.save(_small_state(2))
         manager._orbax.wait_until_finished()
         manager.write_pending_manifest()
-        assert _has_manifest(tmp_path, 1)
+        assert _has_manifest(tmp_path, 2)
 
 
 def test_a_save_that_fails_gets_no_manifest(tmp_path: Path) -> None:
@@ -178,10 +183,11 @@ def test_a_save_that_fails_gets_no_manifest(tmp_path: Path) -> None:
 def test_only_the_first_process_writes_manifests(tmp_path: Path) -> None:
     with _manager(tmp_path) as manager:
         manager.save(_small_state(1))
+        manager.save(_small_state(2))
         manager._orbax.wait_until_finished()
         with mock.patch.object(jax, "process_index", return_value=1):
             manager.write_pending_manifest()
-        assert not _has_manifest(tmp_path, 1)
+        assert not _has_manifest(tmp_path, 2)
 
 
 # Damaged checkpoints.
@@ -246,7 +252,7 @@ DAMAGES = {
     _damage_the_manifest: r"manifest\.json .*damaged",
     _lose_manifest_and_data: r"ValueError: \S+",
     _lose_manifest_and_metadata: r"KeyError: \S+",
-    _lose_manifest_and_item: r"\w+Error: \S+",
+    _lose_manifest_and_item: r"default/\S+ .*missing",
     _take_anothers_place: "ValueError: .*step 1",
 }
 each_damage = pytest.mark.parametrize(
@@ -326,14 +332,204 @@ def test_only_the_first_process_moves_and_warns(
     assert capsys.readouterr().err == ""
 
 
-def test_an_error_of_the_machine_does_not_condemn_a_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "fault",
+    [
+        MemoryError("of the machine"),
+        OSError(errno.EMFILE, "of the machine"),
+        ValueError("of the machine [os_error_code='24']"),
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: of the machine"),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_an_error_of_the_machine_does_not_condemn_a_checkpoint(
+    fault: Exception, tmp_path: Path
+) -> None:
     _kept(tmp_path, tiny_runs.config(), range(1, 3))
     with (
-        mock.patch.object(checkpoint, "restore", side_effect=RuntimeError("memory")),
-        pytest.raises(RuntimeError, match="memory"),
+        mock.patch.object(checkpoint, "restore", side_effect=fault),
+        pytest.raises(type(fault), match="of the machine"),
     ):
         _resume(tmp_path)
     assert tiny_runs.steps(tmp_path) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Exception("index"),
+        RuntimeError("index"),
+        ZeroDivisionError("index"),
+        AssertionError("index"),
+        jax.errors.JaxRuntimeError("INVALID_ARGUMENT: index"),
+    ],
+    ids=lambda failure: type(failure).__name__,
+)
+def test_any_other_failure_to_read_is_damage_of_that_one(
+    failure: Exception, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    restore = checkpoint.restore
+    _kept(tmp_path, tiny_runs.config(), range(1, 3))
+
+    def fail_once(directory: Path, like: Any, step: int) -> Any:
+        if step == 2:
+            raise failure
+        return restore(directory, like, step)
+
+    with mock.patch.object(checkpoint, "restore", fail_once):
+        assert int(_resume(tmp_path).step) == 1
+    (sentence,) = _warnings(capsys)
+    assert f"failed with {type(failure).__name__}" in sentence
+    assert tiny_runs.steps(tmp_path) == [1]
+
+
+def test_zeros_in_a_checkpoint_without_a_manifest_are_its_damage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _kept(tmp_path, tiny_runs.config(), range(1, 3))
+    folder = tmp_path / "checkpoints" / "2"
+    (folder / "manifest.json").unlink()
+    path = _largest_file(folder)
+    path.write_bytes(bytes(64) + path.read_bytes()[64:])
+    assert int(_resume(tmp_path).step) == 1
+    assert len(_warnings(capsys)) == 1
+
+
+def test_checkpoints_of_other_networks_are_not_called_damaged(tmp_path: Path) -> None:
+    _kept(tmp_path, tiny_runs.config(), range(1, 3))
+    wider = _small_state(0).replace(generator={"kernel": np.zeros(2000, np.float32)})
+    with pytest.raises(UserError, match=r"generator\.kernel .*1000.*2000") as said:
+        checkpoint.resume(tmp_path / "checkpoints", wider)
+    assert "config.json" in str(said.value)
+    assert tiny_runs.steps(tmp_path) == [1, 2]
+
+
+# Places where orbax finds nothing again, and a disk that is full.
+
+
+@pytest.mark.parametrize("name", ["lr[1e-4]", "a*", "a?", "a\\b", "gs:", "\udcff"])
+def test_a_place_where_checkpoints_are_lost_is_refused(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"workdir.*rename the directory") as caught:
+        run_lib.begin(tmp_path / name / "run", tiny_runs.config())
+    assert repr(name)[1:-1] in str(caught.value)
+    assert tiny_runs.tree_of(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["{x}", "a b", "50%", "a#b", "a\nb", "ü", "it's", 'a"b', "x" * 250, "]"]
+)
+def test_other_names_keep_checkpoints(name: str, tmp_path: Path) -> None:
+    run_lib.begin(tmp_path / name, tiny_runs.config())
+    _kept(tmp_path / name, tiny_runs.config(), range(1, 2))
+    assert int(_resume(tmp_path / name).step) == 1
+
+
+def test_the_first_save_is_read_back(tmp_path: Path) -> None:
+    # The place is not looked at here: orbax writes nothing that it can read.
+    with (
+        pytest.raises(UserError, match=r"first checkpoint.*manifest|written whole"),
+        _manager(tmp_path / "lr[1e-4]") as manager,
+    ):
+        manager.save(_small_state(1))
+    assert list(tmp_path.rglob("manifest.json")) == []
+
+
+def test_a_first_save_that_gives_back_another_state_is_refused(tmp_path: Path) -> None:
+    other = mock.patch.object(checkpoint, "restore_part", return_value={"step": 7})
+    with (
+        pytest.raises(UserError, match=r"cannot be restored .*step 7.*--workdir"),
+        other,
+        _manager(tmp_path) as manager,
+    ):
+        manager.save(_small_state(1))
+
+
+def test_a_manifest_that_lists_too_little_is_damaged(tmp_path: Path) -> None:
+    _kept(tmp_path, tiny_runs.config(), range(1, 2))
+    path = tmp_path / "checkpoints" / "1" / "manifest.json"
+    content = json.loads(path.read_text())
+    del content["files"]["default/manifest.ocdbt"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"does not list default/manifest\.ocdbt"):
+        _resume(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EIO])
+def test_a_disk_that_fails_in_a_library_is_an_oserror(
+    number: int, tmp_path: Path
+) -> None:
+    # As tensorstore says it, in a thread of orbax.
+    text = f"RESOURCE_EXHAUSTED: Failed to write [os_error_code='{number}']"
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise ValueError(text)
+
+    _kept(tmp_path, tiny_runs.config(), range(1, 2))
+    with (
+        mock.patch.object(ocp.CheckpointManager, "_finalize_checkpoint", fail),
+        pytest.raises(OSError, match=os.strerror(number)) as caught,
+        _manager(tmp_path) as manager,
+    ):
+        manager.save(_small_state(2))
+    assert caught.value.errno == number
+    assert int(_resume(tmp_path).step) in (1, 2)
+
+
+# Readers next to a training that removes checkpoints.
+
+
+def _removed_at_first(steps: set[int]) -> Any:
+    """Returns a stand-in for manifest.damage that removes `steps` first."""
+    damage = manifest.damage
+
+    def remove_and_look(folder: Path, *args: Any) -> str:
+        if int(folder.name) in steps:
+            shutil.rmtree(folder)
+        return damage(folder, *args)
+
+    return mock.patch.object(manifest, "damage", remove_and_look)
+
+
+def test_a_checkpoint_that_has_gone_is_not_damaged(tmp_path: Path) -> None:
+    _kept(tmp_path, tiny_runs.config(), range(1, 4))
+    place, like = tmp_path / "checkpoints", _small_state(0)
+
+    def read(step: int) -> Any:
+        return checkpoint.restore(place, like, step)
+
+    with _removed_at_first({3}):
+        found = checkpoint.newest_whole(place, like, read)
+    assert (found.step, found.damaged, found.gone) == (2, {}, [3])
+
+
+def test_a_newer_checkpoint_takes_the_place_of_one_that_has_gone(
+    tmp_path: Path,
+) -> None:
+    _kept(tmp_path, tiny_runs.config(), range(1, 2))
+    place, like = tmp_path / "checkpoints", _small_state(0)
+
+    def read(step: int) -> Any:
+        if step == 1:  # meanwhile the training saves, and removes what was there
+            _kept(tmp_path, tiny_runs.config(), range(2, 3))
+            shutil.rmtree(place / "1")
+        return checkpoint.restore(place, like, step)
+
+    found = checkpoint.newest_whole(place, like, read)
+    assert (found.step, found.damaged, found.gone) == (2, {}, [1])
+
+
+def test_a_step_that_was_asked_for_and_has_gone_is_called_that(tmp_path: Path) -> None:
+    _kept(tmp_path, tiny_runs.config(), range(1, 3))
+    place, like = tmp_path / "checkpoints", _small_state(0)
+    with (
+        _removed_at_first({1}),
+        pytest.raises(checkpoint.GoneError, match=r"checkpoint 1 .*keep_checkpoints"),
+    ):
+        checkpoint.newest_whole(
+            place, like, lambda step: checkpoint.restore(place, like, step), 1
+        )
 
 
 def test_resume_without_checkpoints_returns_none(tmp_path: Path) -> None:
