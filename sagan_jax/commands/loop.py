@@ -184,9 +184,8 @@ class Loop:
         sign = self._watch.lasting(step)
         skipped = int(scalars["skipped"]) - self._skipped
         if skipped > 0:
-            fact = (
-                f"{skipped} of the steps up to {step} were not finite and were skipped"
-            )
+            steps = "step was" if skipped == 1 else "steps were"
+            fact = f"{skipped} {steps} not finite and skipped, up to step {step}"
             sign = Sign("not_finite", self._finite_until + 1, fact)
         if sign and self._may_roll_back and not last:
             return Collapse(sign, step)

@@ -16,7 +16,7 @@ class Options:
     Attributes:
       config: the config of --config; None without.
       workdir: the directory of the run; '' for its default.
-      mesh: the devices and processes of modes other than train.
+      mesh: whether modes other than train run in several processes.
       evaluation: fields of config.evaluation that override the run's own.
       step: a step; in mode evaluate also 'best' or 'all'; '': the newest.
       truncations: bounds on |z| to evaluate.
@@ -59,7 +59,7 @@ class Options:
         Raises:
           UserError: neither a workdir nor a config, or a path that is not local.
         """
-        with naming("workdir"):
+        with naming("workdir", self.workdir):
             return paths.local(self.workdir or f"runs/{self.needed_config().name}")
 
     def out_path(self) -> Path | None:
@@ -68,7 +68,7 @@ class Options:
         Raises:
           UserError: a path that is not local.
         """
-        with naming("out"):
+        with naming("out", self.out):
             return paths.local(self.out) if self.out else None
 
     def step_number(self) -> int | None:

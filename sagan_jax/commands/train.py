@@ -82,7 +82,7 @@ def _held(workdir: Path) -> Iterator[None]:
     # The first process holds the workdir for all processes of the run.
     with contextlib.ExitStack() as stack:
         if processes.is_first():
-            with naming("workdir"):
+            with naming("workdir", str(workdir)):
                 stack.enter_context(lock.held(workdir))
         yield
 

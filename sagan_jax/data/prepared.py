@@ -138,8 +138,9 @@ def read_description(path: str) -> Description:
             _check(description)
             return description
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        reason = str(error)[:500]  # a damaged file may hold a value of any length
         raise UserError(
-            f"{str(root / FILE)!r} is damaged ({error}); prepare the images again in "
+            f"{str(root / FILE)!r} is damaged ({reason}); prepare the images again in "
             "another directory."
         ) from None
     raise UserError(

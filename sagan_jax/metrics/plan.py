@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sagan_jax.errors import UserError, naming
 from sagan_jax.extractors import inception_layers, inception_weights
 from sagan_jax.extractors.inception_weights import Weights
-from sagan_jax.files import paths
+from sagan_jax.files import paths, whole
 from sagan_jax.metrics import (
     image_sets,
     intra_fid,
@@ -165,13 +165,15 @@ def _check_options(request: Request) -> None:
         ("json", request.json),
         ("save_statistics", request.save_statistics),
     ):
+        if not path:
+            continue
         with naming(option, path):
             place = paths.local(path)
-        if path and (place.is_dir() or not os.access(place.parent, os.W_OK)):
-            raise UserError(
-                f"{option}={path!r} is not writable; choose a file in an existing "
-                "folder."
-            )
+            if not place.parent.is_dir():
+                raise UserError(
+                    f"{path!r} is not writable; choose a file in an existing folder."
+                )
+            whole.check_writable(place, append=option == "json")
     if request.save_statistics and not request.save_statistics.endswith(".npz"):
         raise UserError(
             f"save_statistics={request.save_statistics!r} does not end in .npz; choose "

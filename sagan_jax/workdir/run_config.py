@@ -129,7 +129,7 @@ def _check_as_started(path: Path, config: Config) -> None:
 
     Its checkpoints would not fit it, and would be called damaged.
     """
-    for line in reversed(json_lines.read(path.with_name("starts.jsonl"))):
+    for line in json_lines.newest_first(path.with_name("starts.jsonl")):
         try:
             started = config_lib.from_json(json.dumps(line.get("config", {})))
         except UserError:

@@ -207,12 +207,12 @@ def test_an_error_of_the_flag_library_becomes_one_sentence(
 
 
 def test_mesh_fields_need_no_config_in_other_modes() -> None:
-    argv = ["launch.py", "--mode=sample", "--config.mesh.devices=2"]
+    argv = ["launch.py", "--mode=sample", "--config.mesh.distributed=True"]
     argv += ["--noconfig.mesh.distributed", "--workdir", "w"]
     assert flags.prepared(argv) == [
         "launch.py",
         "--mode=sample",
-        "--mesh.devices=2",
+        "--mesh.distributed=True",
         "--nomesh.distributed",
         "--workdir",
         "w",
@@ -230,3 +230,10 @@ def test_a_bare_dry_run_gets_its_value(tmp_path: Path) -> None:
     config = f"--config={_file(tmp_path, GOOD)}"
     argv = flags.prepared(["launch.py", config, "--dry_run"])
     assert argv == ["launch.py", config, "--dry_run=shapes"]
+
+
+def test_the_number_of_devices_is_refused_where_it_has_no_effect() -> None:
+    argv = ["launch.py", "--mode=evaluate", "--config.mesh.devices=2"]
+    with pytest.raises(UserError, match=r"mesh\.devices .*--mode train.*remove"):
+        flags.prepared(argv)
+    flags.prepared(argv[:-1])  # the remedy

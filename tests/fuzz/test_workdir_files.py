@@ -89,7 +89,7 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         json_lines.append(run.results, line)
     json_lines.append(run.rollbacks, {"from": 5, "to": 2, "sign": "won", "since": 4})
     (workdir / "data").mkdir()
-    shards = [prepared.Shard(prepared.shard_name(0, 1), 3, 100, "ab")]
+    shards = [prepared.Shard(prepared.shard_name(0, 1), 3, 100, "ab" * 32)]
     described = prepared.Description(
         1, True, "photos", "ab", 32, 3, "center", True, ["a", "b"], [1, 2], 3, 3
     )
