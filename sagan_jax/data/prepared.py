@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import re
+import reprlib
 import struct
 import typing
 from dataclasses import dataclass, field
@@ -144,8 +145,8 @@ def read_description(path: str) -> Description:
             "another directory."
         ) from None
     raise UserError(
-        f"{path!r} has format version {version!r}, but only version {VERSION} is "
-        "supported; prepare the images again in another directory."
+        f"{path!r} has format version {reprlib.repr(version)}, but only version "
+        f"{VERSION} is supported; prepare the images again in another directory."
     )
 
 

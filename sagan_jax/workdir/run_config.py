@@ -137,10 +137,17 @@ def _check_as_started(path: Path, config: Config) -> None:
         for name, ours, theirs in config_lib.differences(config, started, _IDENTITY):
             if name not in MAY_CHANGE:
                 raise UserError(
-                    f"{path}: {name}={ours!r}, but the run was started with {theirs!r} "
-                    f"(last line of starts.jsonl); set it back to {theirs!r}."
+                    f"{path}: {name}={_brief(ours)}, but the run was started with "
+                    f"{_brief(theirs)} (last line of starts.jsonl); set it back to "
+                    f"{_brief(theirs)}."
                 )
         return
+
+
+def _brief(value: Any) -> str:
+    """Returns `repr(value)`, shortened: a damaged file may hold a very long value."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def last_images(path: Path) -> str:

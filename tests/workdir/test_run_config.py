@@ -223,3 +223,16 @@ def test_fields_that_may_change_may_be_changed_by_hand(tmp_path: Path) -> None:
     _edit(tmp_path, "evaluation", "seed", 7)
     _edit(tmp_path, "train", "steps", 7)
     assert run_lib.open_run(tmp_path).config.evaluation.seed == 7
+
+
+def test_a_very_long_value_of_a_damaged_config_is_shortened(tmp_path: Path) -> None:
+    _started(tmp_path)
+    path = tmp_path / "config.json"
+    content = json.loads(path.read_text())
+    content["data"]["dataset"] = "9" * 5000
+    path.write_text(json.dumps(content))
+    with pytest.raises(
+        UserError, match=r"data\.dataset='9+\.\.\..*set it back"
+    ) as error:
+        run_lib.open_run(tmp_path)
+    assert len(str(error.value)) < 1000
