@@ -16,28 +16,7 @@ _CACHE = tempfile.mkdtemp(prefix="sagan_jax_tests_")
 os.environ["XDG_CACHE_HOME"] = _CACHE
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
-# Files that take longest, for the order below.
-SLOWEST = ("test_processes.py", "test_launch.py", "test_train_step.py", "test_mesh.py")
-SLOWEST += (
-    "test_goldens.py",
-    "test_train.py",
-    "test_experiments.py",
-    "test_results.py",
-)
-SLOWEST += ("test_quickstart.py", "test_checkpoint.py", "test_command_lines.py")
-
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Lets workers take the files in our order, not those with most tests first."""
-    if hasattr(config.option, "loadscopereorder"):
-        config.option.loadscopereorder = False
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Starts the slowest files first, so that no worker ends long after the others."""
-    items.sort(key=lambda item: item.path.name not in SLOWEST)
 
 
 @pytest.fixture(scope="session")
