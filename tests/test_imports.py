@@ -38,7 +38,9 @@ PACKAGES = {
     ],
     "runtime": ["keys machine processes provenance stop", "devices", "mesh"],
     "networks": [
-        "channels convolutions ops",
+        "channels forms four_ninths im2col nine_products ops outlined resampling "
+        "winograd",
+        "convolutions",
         "costs layers",
         "attention blocks",
         "resnet",
@@ -118,6 +120,7 @@ WITHOUT_JAX += (
     "networks.__init__",
     "networks.channels",
     "networks.costs",
+    "networks.forms",
 )
 WITHOUT_JAX += ("runtime.machine", "runtime.stop", "training.collapse")
 WITHOUT_JAX += ("workdir.telemetry", "workdir.tensorboard", "commands.failures")

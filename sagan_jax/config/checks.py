@@ -17,6 +17,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "model.attention_form": ("official", "paper", "port"),
     "model.class_tables": ("published", "one_plus", "one_plus_spectral"),
     "model.weight_init": ("xavier", "orthogonal"),
+    "model.convolutions": ("auto", "plain"),
     "model.dtype": ("float32", "bfloat16", "float64"),
     "data.source": ("synthetic", "folder", "array_record", "tfds"),
     "data.difficulty": ("full", "easy"),

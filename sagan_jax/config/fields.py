@@ -44,6 +44,7 @@ class ModelConfig:
     batch_norm_eps: float = 1e-5
     class_tables: str = "published"
     weight_init: str = "xavier"
+    convolutions: str = "auto"  # plain: as written, without faster equal forms
     dtype: str = "float32"
 
 

@@ -8,7 +8,7 @@ import chex
 import flax.linen as nn
 import jax
 
-from sagan_jax.networks import convolutions, ops
+from sagan_jax.networks import ops, resampling
 from sagan_jax.networks.layers import SNConv, param_dtype, store
 
 
@@ -79,7 +79,7 @@ class SelfAttention(nn.Module):
         key = project("key", c // 8, x)
         value = project("value", c // form.value_divisor, x)
         if form.pooled:
-            key, value = convolutions.max_pool(key), convolutions.max_pool(value)
+            key, value = resampling.max_pool(key), resampling.max_pool(value)
         out, weights = ops.attend(_flat(query), _flat(key), _flat(value))
         if not self.is_initializing():
             store(self, "attention", "weights", weights)

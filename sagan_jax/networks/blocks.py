@@ -9,7 +9,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 
-from sagan_jax.networks import convolutions
+from sagan_jax.networks import resampling
 from sagan_jax.networks.layers import ConditionalBatchNorm, SNConv
 
 
@@ -72,7 +72,7 @@ class DiscriminatorBlock(nn.Module):
         if self.first:
             shortcut = self.conv(
                 features=self.features, kernel_size=1, name="shortcut"
-            )(convolutions.mean_pool(x), train=train)
+            )(resampling.mean_pool(x), train=train)
         elif self.resample or x.shape[-1] != self.features:
             shortcut = self.conv(
                 features=self.features,

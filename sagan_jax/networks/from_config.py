@@ -31,6 +31,7 @@ def build(model: config_lib.ModelConfig) -> tuple[Generator, Discriminator]:
             "spectral_norm_warmup",
             "stop_gradient_uv",
             "weight_init",
+            "convolutions",
         )
     } | {"dtype": jnp.dtype(model.dtype)}
 

@@ -70,6 +70,8 @@ class KernelOptions:
       stop_gradient_uv: whether u and v are constants of the gradient; published:
         False.
       weight_init: a name in INITIALIZERS; published: 'xavier'.
+      convolutions: a name in convolutions.CONVOLUTIONS: 'auto', the fastest forms for
+        the platform, or 'plain', convolutions as they are written.
       dtype: dtype of activations and products: float32, bfloat16, or float64 under
         x64. Parameters, statistics and power iterations use float32 or float64.
     """
@@ -79,6 +81,7 @@ class KernelOptions:
     spectral_norm_warmup: int = 0
     stop_gradient_uv: bool = True
     weight_init: str = "xavier"
+    convolutions: str = "auto"
     dtype: Any = jnp.float32
 
     def with_options(self, layer: Callable[..., Any]) -> Callable[..., Any]:
@@ -161,7 +164,7 @@ class SNConv(SpectralKernel):
             "up": convolutions.upsample_conv,
             "down": convolutions.conv_pool,
         }
-        y = product[self.resample](x.astype(self.dtype), kernel)
+        y = product[self.resample](x.astype(self.dtype), kernel, self.convolutions)
         return _add_bias(self, y, self.features) if self.use_bias else y
 
 

@@ -26,6 +26,7 @@ from sagan_jax.networks.attention import (
 )
 from sagan_jax.networks.blocks import DiscriminatorBlock, GeneratorBlock
 from sagan_jax.networks.channels import Stage, discriminator_plan, generator_plan
+from sagan_jax.networks.convolutions import CONVOLUTIONS
 from sagan_jax.networks.layers import (
     CLASS_TABLES,
     INITIALIZERS,
@@ -291,6 +292,7 @@ def _check_fields(network: Generator | Discriminator) -> None:
     for field, known in (
         ("attention_form", ATTENTION_FORMS),
         ("weight_init", INITIALIZERS),
+        ("convolutions", CONVOLUTIONS),
         ("attention_block", ATTENTION_BLOCKS),
         ("class_tables", CLASS_TABLES),
     ):

@@ -11,6 +11,7 @@ from sagan_jax.config import Config, checks
 from sagan_jax.errors import UserError
 from sagan_jax.metrics.protocols import PROTOCOLS
 from sagan_jax.networks.attention import ATTENTION_BLOCKS, ATTENTION_FORMS
+from sagan_jax.networks.convolutions import CONVOLUTIONS
 from sagan_jax.networks.layers import CLASS_TABLES, INITIALIZERS
 from sagan_jax.training.losses import LOSSES
 
@@ -47,6 +48,7 @@ def test_a_config_of_four_classes_is_valid() -> None:
         ("model.attention_form", ATTENTION_FORMS),
         ("model.class_tables", CLASS_TABLES),
         ("model.weight_init", INITIALIZERS),
+        ("model.convolutions", CONVOLUTIONS),
         ("train.loss", LOSSES),
         ("evaluation.protocol", PROTOCOLS),
     ],

@@ -54,6 +54,7 @@ OTHER_VALUES: dict[str, Any] = {
     "batch_norm_eps": 1e-4,
     "class_tables": "one_plus",
     "weight_init": "orthogonal",
+    "convolutions": "plain",
     "dtype": jnp.dtype("bfloat16"),
 }
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sagan_jax.networks import convolutions, ops
+from sagan_jax.networks import convolutions, ops, resampling
 
 # One iteration for W = [[1, 2], [3, 4], [5, 6]] and u = [1, 0], computed in float64 and
 # rounded to six decimals, hence the tolerance of 1e-6.
@@ -191,25 +191,25 @@ def test_upsample_repeats_every_pixel_two_by_two() -> None:
         [4, 4, 5, 5, 6, 6],
         [4, 4, 5, 5, 6, 6],
     ]
-    np.testing.assert_array_equal(convolutions.upsample(x)[0, :, :, 0], expected)
+    np.testing.assert_array_equal(resampling.upsample(x)[0, :, :, 0], expected)
 
 
 CELLS = np.array([[1.0, 2.0, -5.0, 0.0], [3.0, 6.0, -1.0, -2.0]]).reshape(1, 2, 4, 1)
 
 
 def test_mean_pool_takes_the_mean_of_each_cell() -> None:
-    np.testing.assert_array_equal(convolutions.mean_pool(CELLS).ravel(), [3.0, -2.0])
+    np.testing.assert_array_equal(resampling.mean_pool(CELLS).ravel(), [3.0, -2.0])
 
 
 def test_max_pool_takes_the_maximum_of_each_cell() -> None:
-    np.testing.assert_array_equal(convolutions.max_pool(CELLS).ravel(), [6.0, 0.0])
+    np.testing.assert_array_equal(resampling.max_pool(CELLS).ravel(), [6.0, 0.0])
 
 
 def test_pooling_keeps_channels_and_examples_apart() -> None:
     x = _random(0, 2, 4, 6, 3)
     for pool, reduce in (
-        (convolutions.mean_pool, np.mean),
-        (convolutions.max_pool, np.max),
+        (resampling.mean_pool, np.mean),
+        (resampling.max_pool, np.max),
     ):
         pooled = pool(jnp.asarray(x))
         assert pooled.shape == (2, 2, 3, 3)

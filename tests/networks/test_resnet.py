@@ -332,6 +332,7 @@ def test_fields_of_a_kernel_reach_every_kernel(kind: Any) -> None:
         "spectral_norm_warmup": 7,
         "stop_gradient_uv": False,
         "weight_init": "orthogonal",
+        "convolutions": "plain",
     }
     # Every option but these two, which have tests of their own.
     options = {field.name for field in dataclasses.fields(KernelOptions)}
