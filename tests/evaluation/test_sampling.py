@@ -155,6 +155,44 @@ def test_the_last_batch_holds_the_rest(generator: Any, variables: Any) -> None:
     assert [len(batch) for batch in batches] == [8, 2]
 
 
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the passes so far, of a generator that makes black images."""
+    sizes: list[int] = []
+
+    def generate(_: Any, variables: Any, z: jax.Array, labels: Any) -> jax.Array:
+        sizes.append(len(z))
+        return jax.numpy.zeros((len(z), 4, 4, 3), np.uint8)
+
+    monkeypatch.setattr(sampling, "generate", generate)
+    return sizes
+
+
+def test_the_next_pass_is_started_before_a_pass_is_fetched(
+    generator: Any, passes: list[int]
+) -> None:
+    found = sampling.sample(generator, {}, [0] * 10, seed=5, batch_size=3)
+    started = [len(passes) for _ in found]
+    assert started == [2, 3, 4, 4]
+
+
+def test_passes_on_a_cpu_are_small(generator: Any, passes: list[int]) -> None:
+    labels = np.zeros(300, int)
+    batches = sampling.sample(generator, {}, labels, seed=5, batch_size=256)
+    assert [len(batch) for batch in batches] == [64] * 4 + [44]
+    assert passes == [64] * 5
+
+
+def test_all_devices_of_one_process_draw_each_batch(
+    generator: Any, passes: list[int]
+) -> None:
+    batches = sampling.sample_in_all_processes(
+        generator, {}, np.zeros(100, int), seed=5, batch_size=8
+    )
+    assert [len(batch) for batch in batches] == [64, 36]
+    assert passes == [64, 64]
+
+
 def test_images_depend_on_seed_and_label(
     generator: Any, variables: Any, images: np.ndarray
 ) -> None:
