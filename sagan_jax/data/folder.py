@@ -121,12 +121,16 @@ class FolderSource(Source):
         for candidate in range(index, index + min(count, MAX_FAILURES)):
             name = self._names[candidate % count]
             try:
-                image = transforms.decode(io.BytesIO(self._archive.read(name)))
+                image = transforms.decode_to_fit(
+                    io.BytesIO(self._archive.read(name)),
+                    self._resolution,
+                    self._channels,
+                    place,
+                )
             except Exception as error:  # as in readable.py
                 failed[name] = readable_lib.cause_of(error)
                 continue
             self._report_replaced(failed, name)
-            image = transforms.fit(image, self._resolution, self._channels, place)
             return {"image": image, "label": self._labels[candidate % count]}
         first, cause = next(iter(failed.items()))
         raise UserError(

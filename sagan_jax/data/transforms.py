@@ -31,10 +31,34 @@ def decode(file: BinaryIO | str) -> np.ndarray:
         with open(file, "rb") as stream:
             return decode(stream)
     with formats.opened(file) as image:
-        if formats.raw_mode(image) == "RGB;16B" and "transparency" in image.info:
-            return _deep_with_transparency(image, file)
+        return _decoded(image, file)
+
+
+def decode_to_fit(
+    file: BinaryIO, resolution: int, channels: int, place: float = 0.5
+) -> np.ndarray:
+    """Returns `fit(decode(file), resolution, channels, place)`, to the last bit.
+
+    The usual JPEG stays an image of Pillow from the decoder to the last resize, which
+    saves two copies of it. Raises the exceptions of `decode`.
+    """
+    with formats.opened(file) as image:
+        if image.format != "JPEG" or image.mode != MODES[channels]:
+            return fit(_decoded(image, file), resolution, channels, place)
         image.load()
-        return _levels(orientation.upright(image), image)
+        upright = orientation.upright(image)
+        width, height = upright.size
+        if width != height:
+            side, top, left = _square(height, width, place)
+            upright = upright.crop((left, top, left + side, top + side))
+        return _to_array(_resized(upright, resolution))
+
+
+def _decoded(image: Image.Image, file: BinaryIO) -> np.ndarray:
+    if formats.raw_mode(image) == "RGB;16B" and "transparency" in image.info:
+        return _deep_with_transparency(image, file)
+    image.load()
+    return _levels(orientation.upright(image), image)
 
 
 def size(file: BinaryIO) -> tuple[int, int]:
@@ -146,9 +170,14 @@ def crop_square(image: np.ndarray, place: float = 0.5) -> np.ndarray:
     height, width = image.shape[:2]
     if height == width:
         return image
-    side = min(height, width)
-    top, left = int(place * (height - side + 1)), int(place * (width - side + 1))
+    side, top, left = _square(height, width, place)
     return image[top : top + side, left : left + side]
+
+
+def _square(height: int, width: int, place: float) -> tuple[int, int, int]:
+    """Returns side, top and left of the square that `crop_square` cuts out."""
+    side = min(height, width)
+    return side, int(place * (height - side + 1)), int(place * (width - side + 1))
 
 
 def resize(image: np.ndarray, resolution: int) -> np.ndarray:
@@ -159,8 +188,14 @@ def resize(image: np.ndarray, resolution: int) -> np.ndarray:
     """
     if image.shape[:2] == (resolution, resolution):
         return image
+    return _to_array(_resized(_to_pillow(image), resolution))
+
+
+def _resized(image: Image.Image, resolution: int) -> Image.Image:
     size = (resolution, resolution)
-    return _to_array(_to_pillow(image).resize(size, Image.Resampling.BILINEAR))
+    if image.size == size:
+        return image
+    return image.resize(size, Image.Resampling.BILINEAR)
 
 
 def to_channels(image: np.ndarray, channels: int) -> np.ndarray:

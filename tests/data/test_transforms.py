@@ -192,6 +192,24 @@ def test_fit_returns_an_image_that_fits_untouched(rng, channels):
     assert transforms.fit(image, 8, channels) is image
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("have", [1, 3])
+@pytest.mark.parametrize("want", [1, 3, 4])
+@pytest.mark.parametrize("shape", [(24, 37), (30, 21), (24, 24), (8, 8), (5, 9)])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_decode_to_fit_equals_its_two_steps(rng, kind, have, want, shape, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(noise(rng, *shape, have).squeeze())
+    file = encoded(image, kind, exif=exif)
+    for place in (0.0, 0.5, 0.99):
+        file.seek(0)
+        expected = transforms.fit(transforms.decode(file), 8, want, place)
+        file.seek(0)
+        found = transforms.decode_to_fit(file, 8, want, place)
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_flip_returns_each_side_half_of_the_time(rng):
     image = noise(rng, 2, 3, 1)
     mirror = image[:, [2, 1, 0]]
