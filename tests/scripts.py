@@ -2,6 +2,7 @@
 
 import importlib.util
 import pathlib
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -11,5 +12,10 @@ def load(path):
     place = ROOT / path
     spec = importlib.util.spec_from_file_location(f"script_{place.stem}", place)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    # Programs import their neighbours, as `python PATH` lets them.
+    sys.path.insert(0, str(place.parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(place.parent))
     return module

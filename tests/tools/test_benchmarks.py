@@ -5,8 +5,10 @@ import sys
 
 import numpy as np
 import pytest
+import tiny_gan
 from image_files import write
 from inception_recipe import arrays
+from PIL import Image
 from scripts import ROOT, load
 
 from sagan_jax.extractors import inception_weights
@@ -29,6 +31,24 @@ def photos(tmp_path_factory):
 
 def lines(capsys):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Returns a benchmark whose measurements are made in this process."""
+
+    def prepare(path):
+        script = load(path)
+
+        class Side:
+            name = script.paired.HERE
+            ask = staticmethod(script.measure)
+            close = staticmethod(lambda: None)
+
+        monkeypatch.setattr(script.paired, "sides", lambda *_: [Side()])
+        return script
+
+    return prepare
 
 
 def test_distances(photos, tmp_path, capsys, monkeypatch):
@@ -60,13 +80,49 @@ def test_distances(photos, tmp_path, capsys, monkeypatch):
     assert lines(capsys) == found
 
 
-def test_input_pipeline(photos, capsys):
-    load("benchmarks/input_pipeline.py").main(
-        [str(photos), "--resolution=16", "--threads=1", "--seconds=0.05", "--repeats=1"]
+def test_input_throughput(in_process, photos, capsys):
+    in_process("benchmarks/input_throughput.py").main(
+        [str(photos), "--resolution=16", "--threads=1", "--seconds=.05", "--rounds=1"]
     )
-    (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith(f"{photos} at 16 px, threads and cores 1: ")
-    assert "images/s per core" in line
+    (line,) = lines(capsys)
+    assert line.items() >= {"path": str(photos), "resolution": 16, "threads": 1}.items()
+    assert line["here"]["images_per_cpu_second"]["median"] > 0
+
+
+def test_a_step_as_long_as_a_batch_hides_the_pipeline(in_process, photos, capsys):
+    command = ["--resolution=16", "--threads=1", "--batch=4", "--rounds=1", "--steps=3"]
+    in_process("benchmarks/input_throughput.py").main(
+        [str(photos), *command, "--step=sleep", "--step_ms=40"]
+    )
+    (line,) = lines(capsys)
+    found = {name: spread["median"] for name, spread in line["here"].items()}
+    for name in ("disk", "memory"):
+        assert found[f"{name}_ms"] >= 40
+        assert found[f"{name}_waited_ms"] <= found[f"{name}_ms"] - 40 + 1
+    ratio = found["disk_ms"] / found["memory_ms"]
+    assert found["disk_over_memory"] == pytest.approx(ratio, rel=1e-3)  # four digits
+
+
+@pytest.mark.slow  # 18 s on two cores, nearly all of it compiling
+def test_a_step_of_a_tiny_network(in_process, photos, capsys):
+    command = ["--resolution=32", "--threads=1", "--batch=2", "--rounds=1", "--steps=1"]
+    with tiny_gan.quick_compiles():
+        in_process("benchmarks/input_throughput.py").main(
+            [str(photos), *command, "--step=train"]
+        )
+    (line,) = lines(capsys)
+    assert line["here"]["disk_ms"]["median"] > 0
+
+
+def test_made_photographs_have_the_size_of_those_of_imagenet(tmp_path):
+    load("benchmarks/input_throughput.py").make_photographs(tmp_path, 3)
+    files = sorted(tmp_path.glob("[ab]/*.jpg"))
+    sizes = []
+    for file in files:
+        with Image.open(file) as image:
+            sizes.append(image.size)
+    assert sorted(sizes) == [(375, 500), (500, 375), (500, 375)]
+    assert all(80_000 < file.stat().st_size < 130_000 for file in files)
 
 
 def test_inception_without_torch_fidelity(capsys, monkeypatch):
