@@ -125,6 +125,19 @@ def test_made_photographs_have_the_size_of_those_of_imagenet(tmp_path):
     assert all(80_000 < file.stat().st_size < 130_000 for file in files)
 
 
+def test_sampling(in_process, tmp_path, capsys):
+    command = ["--width=4", "--batches", "2", "--images=5", "--rounds=2"]
+    with tiny_gan.quick_compiles():
+        in_process("benchmarks/sampling.py").main(
+            [*command, "--out", str(tmp_path / "out.jsonl")]
+        )
+    (line,) = lines(capsys)
+    assert line.items() >= {"config": "quickstart", "batch": 2, "images": 5}.items()
+    speed = line["here"]["images_per_second"]
+    assert 0 < speed["min"] <= speed["median"] <= speed["max"]
+    assert json.loads((tmp_path / "out.jsonl").read_text()) == line
+
+
 def test_inception_without_torch_fidelity(capsys, monkeypatch):
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")  # of the worker: smaller passes
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
