@@ -65,7 +65,7 @@ def timed(settings: Any, asked: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
       settings: the settings of the networks and the step.
-      asked: 'steps', 'warm_up', 'channels_last', 'compile', 'fused_adam', 'breakdown'.
+      asked: 'steps', 'warm_up', 'channels_last', 'compile' and 'fused_adam'.
     """
     import pytorch_sagan
     import torch
