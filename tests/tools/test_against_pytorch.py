@@ -235,7 +235,7 @@ def test_a_run_is_timed_then_killed_and_its_workdir_removed(launched, launch):
 
 
 def test_a_run_that_ends_early_is_reported_with_its_output(launched, launch):
-    with pytest.raises(RuntimeError, match="(?s)early.*fail .*train.log_every=5"):
+    with pytest.raises(RuntimeError, match=r"(?s)early.*fail .*train.log_every=5"):
         launched.timed(["fail"], steps=5, warm_up=5, log_every=5)
 
 
