@@ -27,6 +27,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -457,6 +458,8 @@ def cpu_name() -> str:
 
 
 if __name__ == "__main__":
+    # As an exception, so that the process being timed is ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         main()
     except UserError as error:

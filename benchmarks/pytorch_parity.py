@@ -160,7 +160,10 @@ def _first_pass(
         train=True,
         mutable=train_step.GENERATOR_COLLECTIONS,
     )
-    logits = built[1].apply(state.discriminator.variables, images, labels, train=True)
+    # Without `mutable`, D returns no updates.
+    logits: Any = built[1].apply(
+        state.discriminator.variables, images, labels, train=True
+    )
     return images, logits
 
 
