@@ -43,8 +43,9 @@ SMALL = {
     "train.batch_size": 4,
     # PyTorch takes it as the least norm, and we add it: 1e-12 would differ by as much.
     "model.spectral_norm_eps": 1e-20,
-    # With the usual 1e-8 the first change is the sign of a gradient, and unstable.
-    "optim.eps": 1e-2,
+    # With the usual 1e-8 the first change is the sign of a gradient, and unstable; with
+    # this one, changes are nearly proportional to gradients.
+    "optim.eps": 1.0,
     # A linear schedule computes rates in float32.
     "optim.schedule": "constant",
     "optim.generator_lr": 1e-2,
