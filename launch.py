@@ -8,8 +8,8 @@
     python launch.py --mode evaluate --workdir runs/mine --step best
 
 Every field of sagan_jax/config/fields.py is a flag: --config.GROUP.FIELD=VALUE. The
-same command resumes a run that was stopped. Modes other than train use the run's own
-settings, which --evaluation.FIELD=VALUE overrides (seed, truncation, metrics, ...).
+same command resumes a run. Other modes use its settings: --evaluation.FIELD=VALUE
+overrides them.
 """
 
 import importlib
@@ -21,9 +21,11 @@ from ml_collections import config_flags
 
 from sagan_jax import config as config_lib
 from sagan_jax.commands import flags as flags_lib
+from sagan_jax.commands import memory
 from sagan_jax.commands.failures import reported
 from sagan_jax.commands.options import Options
 from sagan_jax.files import names
+from sagan_jax.runtime import allocator
 
 MODES = {name: f"sagan_jax.commands.{name}" for name in ("train", "sample", "evaluate")}
 """The module of each mode, with a function `main(options)`; imported when needed."""
@@ -37,11 +39,9 @@ flags.DEFINE_enum("to", "sheet", ["sheet", "images", "npz"], "What samples becom
 flags.DEFINE_list("labels", [], "Classes to sample (default: a sheet's, or all).")
 flags.DEFINE_integer("count", None, "Images to sample (default: a sheet's).", 1, 2**31)
 flags.DEFINE_string("out", "", "Where samples go (default: into the workdir).")
+flags.DEFINE_bool("keep_memory", True, "Training on a CPU keeps memory it has freed.")
 flags.DEFINE_enum(
-    "dry_run",
-    "",
-    ["", "shapes", "compile"],
-    "Describe the run without starting it; =compile adds the compiler's figures.",
+    "dry_run", "", ["", "shapes", "compile"], "Describe the run; =compile: its program."
 )
 
 
@@ -49,8 +49,7 @@ def main(argv: list[str]) -> None:
     """Runs the mode that the flags name."""
     values = flags.FLAGS
     if not values["verbosity"].present:
-        # Orbax reports every file at INFO, and failures in each of its threads; what
-        # fails is also raised.
+        # Orbax reports files, and failures in each of its threads; those are raised.
         logging.set_verbosity(logging.FATAL)
     options = Options(
         config=_CONFIG.value if values["config"].present else None,
@@ -64,8 +63,10 @@ def main(argv: list[str]) -> None:
     )
     print(f"workdir: {names.shown(options.workdir_path())}", flush=True)
     module = MODES[values.mode]
-    if values.dry_run and values.mode == "train":
+    if values.mode == "train" and values.dry_run:
         module = "sagan_jax.commands.dry_run"
+    elif values.mode == "train":
+        memory.keep(options)
     importlib.import_module(module).main(options)
 
 
@@ -75,16 +76,12 @@ def _parse(argv: list[str]) -> list[str]:
         argv = flags_lib.prepared(flags.FLAGS.read_flags_from_files(argv))
     # Not at import: an unknown field would be a traceback of the flag library.
     for name in ("evaluation", "mesh"):
-        config_flags.DEFINE_config_dataclass(
-            name,
-            getattr(config_lib.Config(), name),
-            f"Overrides of config.{name}.",
-            sys_argv=argv,
-        )
+        fields, words = getattr(config_lib.Config(), name), f"Overrides config.{name}."
+        config_flags.DEFINE_config_dataclass(name, fields, words, sys_argv=argv)
     with flags_lib.explained():
         rest = flags.FLAGS(argv)
-    values = flags.FLAGS
     flags_lib.check_parsed(rest)
+    values = flags.FLAGS
     if values["config"].present:
         needs_data = values.mode == "train" and not values.dry_run
         config_lib.validate(_CONFIG.value, with_data=needs_data)
@@ -94,6 +91,7 @@ def _parse(argv: list[str]) -> list[str]:
 def run() -> None:
     """Entry point; errors that the user can fix are one sentence and exit code 1."""
     with reported():
+        allocator.share_one_arena()
         app.run(main, flags_parser=_parse)
 
 

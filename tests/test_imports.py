@@ -36,7 +36,11 @@ PACKAGES = {
         "cache lock names paths terminal torch_file whole",
         "json_lines manifest",
     ],
-    "runtime": ["keys machine processes provenance stop", "devices", "mesh"],
+    "runtime": [
+        "keys machine processes provenance stop",
+        "allocator devices",
+        "mesh",
+    ],
     "networks": [
         "channels forms four_ninths im2col nine_products ops outlined resampling "
         "winograd",
@@ -89,7 +93,7 @@ PACKAGES = {
     "pictures": ["grid", "sheets"],
     "commands": [
         "experiment_files failures options schedule",
-        "flags",
+        "flags memory",
         "dry_run loop opening",
         "evaluate sample train",
     ],
@@ -123,6 +127,7 @@ WITHOUT_JAX += (
     "networks.forms",
 )
 WITHOUT_JAX += ("runtime.machine", "runtime.stop", "training.collapse")
+WITHOUT_JAX += ("runtime.allocator", "commands.memory")
 WITHOUT_JAX += ("workdir.telemetry", "workdir.tensorboard", "commands.failures")
 WITHOUT_JAX += ("commands.experiment_files", "commands.flags", "commands.options")
 WITHOUT_JAX += ("commands.schedule",)
@@ -271,7 +276,7 @@ def test_experiments_know_configs_alone(path: pathlib.Path) -> None:
         "experiments.quickstart, experiments.custom",
         "sagan_jax.data.sources, sagan_jax.metrics.agreement",
         "sagan_jax.workdir.telemetry, sagan_jax.pictures.grid",
-        "sagan_jax.commands.flags, sagan_jax.commands.options, sagan_jax.config",
+        "sagan_jax.commands.flags, sagan_jax.commands.memory, sagan_jax.config",
         "sagan_jax.networks.costs, sagan_jax.extractors.inception_weights",
         "sagan_jax.training.collapse, sagan_jax.runtime.machine, sagan_jax.files.lock",
     ],

@@ -109,8 +109,9 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 
 def test_a_run_ends_with_code_0_and_its_scores(story: Story) -> None:
     assert story.whole.code == 0
-    first, devices, second, third = story.whole.out.splitlines()
+    first, memory, devices, second, third = story.whole.out.splitlines()
     assert (first, devices) == ("workdir: whole", "training on 1 cpu")
+    assert memory.startswith("memory: kept")
     assert re.match(r"100 steps .* whole/samples$", second)
     assert re.match(r"far pairs, 32 images: .*\bS = \d", third)
 
@@ -169,7 +170,7 @@ def test_kills_and_stops_do_not_change_the_metrics(story: Story) -> None:
 def test_a_finished_run_is_reported_with_code_0(story: Story) -> None:
     answer = _launch(*LONG, "--workdir=whole", cwd=story.folder)
     assert answer.code == 0
-    first, _, second = answer.out.splitlines()
+    first, *_, second = answer.out.splitlines()
     assert first == "workdir: whole"
     assert re.match(r"whole .*100 steps.*train\.steps", second)
 

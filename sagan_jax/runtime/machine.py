@@ -5,6 +5,7 @@ from it would differ when a run is resumed.
 """
 
 import importlib.metadata
+import importlib.util
 import os
 import pathlib
 import shutil
@@ -59,6 +60,19 @@ def this_machine() -> Machine:
     if not memory:
         remark = f"the system does not report its memory; {ASSUMED // GIB} GiB assumed"
     return Machine("cpu", memory or ASSUMED, 1, cores, remark)
+
+
+def runs_on_cpu() -> bool:
+    """Returns whether jax will run on the CPU; False if it may find an accelerator."""
+    asked = os.environ.get("JAX_PLATFORMS", "")
+    if asked:
+        return asked.split(",")[0] == "cpu"
+    plugins = importlib.metadata.entry_points(group="jax_plugins")
+    if any("cuda" not in plugin.name for plugin in plugins):
+        return False
+    if importlib.util.find_spec("libtpu") is not None:
+        return False
+    return not has_gpu() or bool(obstacle())
 
 
 def has_gpu() -> bool:

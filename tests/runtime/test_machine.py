@@ -193,3 +193,30 @@ def test_a_system_that_does_not_report_its_memory_is_assumed_to_be_small(
     assert found.memory == 8 * GIB
     assert "system" in found.remark
     assert "8 GiB" in found.remark
+
+
+@pytest.mark.parametrize(
+    ("platforms", "expected"),
+    [("cpu", True), ("cuda", False), ("cuda,cpu", False), ("tpu", False)],
+)
+def test_jax_platforms_names_the_platform(
+    platforms: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    assert machine.runs_on_cpu() is expected
+
+
+def test_jax_runs_on_a_gpu_that_it_can_use(smi: Path) -> None:
+    smi.write_text("81559\n")
+    assert not machine.runs_on_cpu()
+    smi.write_text("")
+    assert machine.runs_on_cpu()
+
+
+def test_another_plugin_may_find_another_accelerator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("JAX_PLATFORMS", "")
+    entry = importlib.metadata.EntryPoint("rocm", "jax_plugins.x", "jax_plugins")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [entry])
+    assert not machine.runs_on_cpu()
