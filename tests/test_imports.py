@@ -37,7 +37,7 @@ PACKAGES = {
         "json_lines manifest",
     ],
     "runtime": [
-        "keys machine processes provenance stop",
+        "compiled keys machine processes provenance stop",
         "allocator devices",
         "mesh",
     ],

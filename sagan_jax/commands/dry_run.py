@@ -1,6 +1,6 @@
 """--dry_run: settings, parameters, FLOP and memory of a run that is not started.
 
-Everything but `compiled` follows from shapes alone: no array is made.
+Everything but the compiler's figures follows from shapes alone: no array is made.
 """
 
 import math
@@ -14,6 +14,7 @@ from sagan_jax import config as config_lib
 from sagan_jax import networks
 from sagan_jax.commands.options import Options
 from sagan_jax.config import Config
+from sagan_jax.runtime import compiled
 from sagan_jax.runtime import mesh as mesh_lib
 from sagan_jax.training import optim
 from sagan_jax.training import state as state_lib
@@ -46,7 +47,7 @@ def dry_run(config: Config, *, compile_step: bool = False) -> str:
     mesh = mesh_lib.make_mesh(config)
     lowered = mesh_lib.jit_step(
         make_train_step(*parts, mesh_lib.constrain(mesh)), mesh
-    ).lower(state, _batch(config))
+    ).lower(state, batch(config))
     pages = [
         config_lib.to_json(config).rstrip(),
         _parameters("generator", state.generator.params),
@@ -54,11 +55,13 @@ def dry_run(config: Config, *, compile_step: bool = False) -> str:
         _arithmetic(config, state, lowered, mesh.size),
     ]
     if compile_step:
-        pages.append(compiled(lowered))
+        devices = list(mesh.devices.flat)
+        pages.append(compiled.in_words(compiled.describe(lowered.compile(), devices)))
     return "\n\n".join(pages)
 
 
-def _batch(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
+def batch(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns the shapes of the images and labels of a step."""
     count = config.train.batch_size * config.train.d_steps
     side = config.model.resolution
     return {
@@ -115,21 +118,5 @@ def _arithmetic(config: Config, state: GanState, lowered: Any, devices: int) -> 
             f"state: {_bytes(state) / 2**20:,.1f} MiB on each device",
             f"run: {config.train.steps:,} steps, "
             f"{flops * config.train.steps / 1e15:,.1f} PFLOP",
-        ]
-    )
-
-
-def compiled(lowered: Any) -> str:
-    """Returns the compiler's figures for a step on one device of this machine."""
-    program = lowered.compile()
-    memory, cost = program.memory_analysis(), program.cost_analysis()
-    device = jax.devices()[0]
-    return "\n".join(
-        [
-            f"compiled for {device.platform} ({device.device_kind}), per device:",
-            f"  arguments {memory.argument_size_in_bytes / 2**20:,.1f} MiB, "
-            f"temporary {memory.temp_size_in_bytes / 2**20:,.1f} MiB, "
-            f"results {memory.output_size_in_bytes / 2**20:,.1f} MiB",
-            f"  {cost['flops'] / 1e9:,.1f} GFLOP after the compiler's optimisations",
         ]
     )

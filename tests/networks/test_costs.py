@@ -153,7 +153,7 @@ def test_memory_of_this_jax_is_bounded_by_the_estimate(point: tuple[int, ...]) -
     state = jax.eval_shape(lambda: state_lib.create(*parts))
     mesh = mesh_lib.make_mesh(config)
     step = mesh_lib.jit_step(make_train_step(*parts, mesh_lib.constrain(mesh)), mesh)
-    memory = step.lower(state, dry_run._batch(config)).compile().memory_analysis()
+    memory = step.lower(state, dry_run.batch(config)).compile().memory_analysis()
     needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     assert needed < costs.step_bytes(config) < 2 * needed
 
