@@ -1,6 +1,7 @@
 """The steps of one start of a run, and what each step is followed by."""
 
 import contextlib
+import dataclasses
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -93,6 +94,7 @@ class Loop:
         run, config = parts.run, parts.run.config
         self._parts, self._run, self._config = parts, run, config
         self._start, self._may_roll_back = start, may_roll_back
+        self._undrawn: GanState | None = None
         self._watch = Watch(recent(json_lines.newest_first(run.metrics), start))
         self._manager = stack.enter_context(
             checkpoint.open_manager(
@@ -118,8 +120,8 @@ class Loop:
         self._stop = stack.enter_context(StopRequest())
 
     def report_start(self, state: GanState, *, resumed: bool) -> None:
-        """Records the start; before the first step, draws the first sheets."""
-        run, config, report = self._run, self._config, self._report
+        """Records the start, and keeps the state of the first sheets for later."""
+        run, report = self._run, self._report
         self._report_messages()
         if resumed:
             report.say(f"resumed at step {self._start}")
@@ -129,9 +131,7 @@ class Loop:
         for name, before, now in run.changes:
             report.say(f"{name}: {before!r} before, {now!r} from step {self._start} on")
         if processes.is_first() and not resumed:
-            real = sheets.save_real(config, self._parts.source, run.samples)
-            report.show(0, "real", real)
-            self._draw(state, 0)
+            self._undrawn = _generator_of(state)
         self._skipped, self._finite_until = int(state.skipped), self._start
 
     def steps(self, step_fn: Callable[..., Any], state: GanState) -> int | Collapse:
@@ -157,8 +157,11 @@ class Loop:
                 jax.block_until_ready(running.popleft())
             self._report.advance()
             due = schedule.due(config, step, stopping=self._stop.requested)
-            if due.log and (collapse := self._log(metrics, state, step, due.last)):
-                return collapse
+            try:
+                if due.log and (collapse := self._log(metrics, state, step, due.last)):
+                    return collapse
+            finally:
+                self._draw_first()
             if due.sample and processes.is_first():
                 self._draw(state, step)
             if due.save:
@@ -222,6 +225,18 @@ class Loop:
         if self._stop.requested and jax.process_count() == 1:
             raise _StopScoringError
 
+    def _draw_first(self) -> None:
+        """Draws the sheets of step 0 after the first step, which starts sooner.
+
+        Nothing of that step is saved before they are, so that a run which is killed in
+        between starts from step 0 and draws them.
+        """
+        state, self._undrawn = self._undrawn, None
+        if state is not None:
+            real = sheets.save_real(self._config, self._parts.source, self._run.samples)
+            self._report.show(0, "real", real)
+            self._draw(state, 0)
+
     def _draw(self, state: GanState, step: int) -> None:
         picture = sheets.save(
             self._config, self._parts.generator, state, self._run.samples
@@ -234,3 +249,24 @@ class Loop:
                 self._report.say(sentence)
             else:
                 print(sentence)
+
+
+def _generator_of(state: GanState) -> GanState:
+    """Returns a copy of what sheets show of a state, which a step may then donate."""
+
+    def copy(tree: Any) -> Any:
+        return jax.tree.map(lambda x: jax.device_put(x, may_alias=False), tree)
+
+    generator = dataclasses.replace(
+        state.generator,
+        **{name: copy(part) for name, part in state.generator.variables.items()},
+        opt_state=(),
+    )
+    return dataclasses.replace(
+        state,
+        step=copy(state.step),
+        skipped=copy(state.skipped),
+        generator=generator,
+        discriminator=None,
+        ema=copy(state.ema),
+    )

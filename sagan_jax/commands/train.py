@@ -41,8 +41,8 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
     """Trains until `train.steps`, from the newest undamaged checkpoint if there is one.
 
     Writes config.json, starts.jsonl, metrics.jsonl, tensorboard/, checkpoints/ and
-    samples/ (a sheet of real images before the first step, then sheets at fixed latents
-    with one row per class) into `workdir`, and scores at the end. SIGINT and SIGTERM
+    samples/ (a sheet of real images, then sheets at fixed latents with one row per
+    class, from step 0 on) into `workdir`, and scores at the end. SIGINT and SIGTERM
     save and return. Signs of collapse are reported, and with `train.rollbacks` the run
     goes back to an earlier checkpoint.
 

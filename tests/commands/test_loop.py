@@ -11,10 +11,15 @@ from unittest import mock
 import jax
 import numpy as np
 import pytest
+import tiny_gan
 import tiny_runs
 
+from sagan_jax import networks
 from sagan_jax.commands import loop
 from sagan_jax.pictures import sheets
+from sagan_jax.training import optim
+from sagan_jax.training import state as state_lib
+from sagan_jax.workdir import run as run_lib
 from sagan_jax.workdir import telemetry
 
 
@@ -92,9 +97,10 @@ def test_steps_that_log_nothing_read_nothing(tmp_path: Path) -> None:
     reads = _Reads()
     with reads.counted():
         tiny_runs.train(_few_events(), tmp_path / "run")
-    # From step 1 to 2, 2 to 3, ...; step 4 is logged before step 5 is made.
+    # From step 1 to 2, 2 to 3, ...; after step 1 the first sheets are drawn, and step 4
+    # is logged before step 5 is made.
     assert [count == 0 for count in reads.between_steps()] == [
-        *(True, True, True),
+        *(False, True, True),
         False,
         *(True, True, True),
     ]
@@ -142,13 +148,13 @@ def test_steps_make_no_implicit_transfers(tmp_path: Path) -> None:
 
 
 def test_a_stop_request_before_the_first_step_prevents_it(tmp_path: Path) -> None:
-    save = sheets.save
+    record_start = run_lib.Run.record_start
 
-    def stop_and_save(*args: Any) -> Any:
+    def stop_and_record(*args: Any, **options: Any) -> Any:
         signal.raise_signal(signal.SIGTERM)
-        return save(*args)
+        return record_start(*args, **options)
 
-    with mock.patch.object(sheets, "save", stop_and_save):
+    with mock.patch.object(run_lib.Run, "record_start", stop_and_record):
         run = tiny_runs.train(tiny_runs.config(), tmp_path / "run")
     assert re.fullmatch("stopped .*first step.*resume.*COMMAND\n", run.output)
     assert run.traces == 0
@@ -158,3 +164,46 @@ def test_a_stop_request_before_the_first_step_prevents_it(tmp_path: Path) -> Non
     assert tiny_runs.read_metrics(run.workdir) == tiny_runs.read_metrics(
         tiny_runs.whole().workdir
     )
+
+
+def test_the_first_sheets_show_the_state_before_the_first_step(tmp_path: Path) -> None:
+    config = tiny_runs.config(train__steps=1, evaluation__num_samples=0)
+    save, drawn = sheets.save, []
+
+    def save_and_note(config: Any, generator: Any, state: Any, folder: Path) -> Any:
+        drawn.append(jax.device_get((state.generator.variables, state.ema)))
+        return save(config, generator, state, folder)
+
+    with mock.patch.object(sheets, "save", save_and_note):
+        tiny_runs.train(config, tmp_path / "run")
+    run = tiny_gan.Run(*_parts_of(config))
+    with tiny_runs.cached_compiles():
+        created = jax.jit(lambda: state_lib.create(*run))()
+    tiny_gan.assert_same_bits(
+        drawn[0], jax.device_get((created.generator.variables, created.ema))
+    )
+    assert len(drawn) == 2
+
+
+def test_a_run_that_is_killed_before_the_first_sheets_draws_them_later(
+    tmp_path: Path,
+) -> None:
+    # Every step is saved: the first one must not be before the sheets are drawn.
+    config = tiny_runs.config(train__checkpoint_every=1, train__steps=1)
+
+    class KilledError(Exception):
+        pass
+
+    with (
+        mock.patch.object(sheets, "save_real", side_effect=KilledError),
+        pytest.raises(KilledError),
+    ):
+        tiny_runs.train(config, tmp_path / "run")
+    assert tiny_runs.steps(tmp_path / "run") == []
+    tiny_runs.train(config, tmp_path / "run")
+    names = {path.name for path in (tmp_path / "run" / "samples").iterdir()}
+    assert {"real.png", "step_00000000.png", "step_00000001.png"} <= names
+
+
+def _parts_of(config: Any) -> tuple[Any, ...]:
+    return config, *networks.build(config.model), optim.make_optimizers(config)
