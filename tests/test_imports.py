@@ -37,7 +37,7 @@ PACKAGES = {
         "json_lines manifest",
     ],
     "runtime": [
-        "compiled keys machine processes provenance stop",
+        "compiled dependencies keys machine processes provenance stop stored",
         "allocator devices",
         "mesh",
     ],
@@ -95,7 +95,8 @@ PACKAGES = {
         "experiment_files failures options schedule",
         "flags memory",
         "dry_run loop opening",
-        "evaluate sample train",
+        "evaluate sample stored_step",
+        "train",
     ],
 }
 # Beyond the levels: all that a package may know of the rest, where that is little.

@@ -167,6 +167,14 @@ def test_kills_and_stops_do_not_change_the_metrics(story: Story) -> None:
     assert regular == tiny_runs.read_metrics(story.folder / "whole")
 
 
+def test_the_compiled_step_is_stored_for_later_starts(story: Story) -> None:
+    # The later starts of the story used it, and gave the same bits.
+    programs = Path(os.environ["XDG_CACHE_HOME"]) / "sagan_jax" / "programs"
+    entries = list(programs.glob("*.program"))
+    assert entries
+    assert {entry.stat().st_mode & 0o777 for entry in entries} == {0o600}
+
+
 def test_a_finished_run_is_reported_with_code_0(story: Story) -> None:
     answer = _launch(*LONG, "--workdir=whole", cwd=story.folder)
     assert answer.code == 0

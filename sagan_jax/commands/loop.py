@@ -134,6 +134,16 @@ class Loop:
             self._undrawn = _generator_of(state)
         self._skipped, self._finite_until = int(state.skipped), self._start
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether somebody asked the run to stop."""
+        return self._stop.requested
+
+    def say(self, sentence: str) -> None:
+        """Prints a sentence, unless it is ''."""
+        if sentence and processes.is_first():
+            self._report.say(sentence)
+
     def steps(self, step_fn: Callable[..., Any], state: GanState) -> int | Collapse:
         """Returns the step at which training ended, or a collapse."""
         config, step = self._config, self._start

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -10,6 +11,7 @@ from sagan_jax import config as config_lib
 from sagan_jax import networks
 from sagan_jax.commands.loop import Collapse, Loop, Parts
 from sagan_jax.commands.options import Options
+from sagan_jax.commands.stored_step import StoredStep
 from sagan_jax.config import Config
 from sagan_jax.data import sources
 from sagan_jax.errors import naming
@@ -34,10 +36,16 @@ def main(options: Options) -> None:
         print(f"training on {devices.in_words(config.mesh.devices)}")
         for remark in remarks:
             print(remark)
-    train(config, options.workdir_path(), options.command)
+    train(config, options.workdir_path(), options.command, store=True)
 
 
-def train(config: Config, workdir: Path, command: str = "the same command") -> None:
+def train(
+    config: Config,
+    workdir: Path,
+    command: str = "the same command",
+    *,
+    store: bool = False,
+) -> None:
     """Trains until `train.steps`, from the newest undamaged checkpoint if there is one.
 
     Writes config.json, starts.jsonl, metrics.jsonl, tensorboard/, checkpoints/ and
@@ -50,6 +58,7 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
       config: the config of the run.
       workdir: the directory of the run; it may hold an earlier part of the same run.
       command: the command that resumes the run, for messages.
+      store: whether to keep the compiled step in the cache directory for later starts.
 
     Raises:
       UserError: a field that cannot work, or another process in `workdir`, both found
@@ -70,7 +79,7 @@ def train(config: Config, workdir: Path, command: str = "the same command") -> N
     parts = Parts(run, command, images, mesh, source, *built, scorer)
     with _held(workdir):
         rollbacks = rollback.count(run)
-        while collapse := train_until_interrupted(parts, rollbacks):
+        while collapse := train_until_interrupted(parts, rollbacks, store=store):
             print(rollback.go_back(run, *collapse))
             rollbacks += 1
             # The changes of this start have been recorded.
@@ -87,12 +96,15 @@ def _held(workdir: Path) -> Iterator[None]:
         yield
 
 
-def train_until_interrupted(parts: Parts, rollbacks: int) -> Collapse | None:
+def train_until_interrupted(
+    parts: Parts, rollbacks: int, *, store: bool = False
+) -> Collapse | None:
     """Trains from the newest checkpoint until the end, a stop request or a collapse.
 
     Args:
       parts: the run and what it is made of.
       rollbacks: how many rollbacks the run has made so far.
+      store: whether to keep the compiled step for later starts.
 
     Returns:
       The collapse that a rollback should answer, or None.
@@ -108,6 +120,8 @@ def train_until_interrupted(parts: Parts, rollbacks: int) -> Collapse | None:
     create = jax.jit(
         lambda: state_lib.create(*built), out_shardings=mesh_lib.replicated(parts.mesh)
     )
+    unfinished = max(run.steps(), default=0) < config.train.steps
+    stored = StoredStep(seeded, parts.mesh) if store and unfinished else None
     saved = run.resume(mesh_lib.placed(jax.eval_shape(create), parts.mesh))
     start, steps = (int(saved.step) if saved else 0), config.train.steps
     if start > steps or (start == steps and results.is_finished(run)):
@@ -116,7 +130,7 @@ def train_until_interrupted(parts: Parts, rollbacks: int) -> Collapse | None:
             "train.steps to train further."
         )
         return None
-    step_fn = mesh_lib.jit_step(
+    step_fn: Any = mesh_lib.jit_step(
         make_train_step(*built, mesh_lib.constrain(parts.mesh)), parts.mesh
     )
     if processes.is_first():
@@ -131,6 +145,10 @@ def train_until_interrupted(parts: Parts, rollbacks: int) -> Collapse | None:
         )
         state = saved or create()
         loop.report_start(state, resumed=saved is not None)
+        # Compiling takes long, so the start is on record by now.
+        if stored and not loop.is_stopping:
+            step_fn, remark = stored.get(step_fn, state)
+            loop.say(remark)
         outcome = loop.steps(step_fn, state)
     if isinstance(outcome, Collapse):
         return outcome
