@@ -65,7 +65,7 @@ PACKAGES = {
         "host_resize inception inception_weights",
         "features",
     ],
-    "training": ["collapse losses optim", "state", "train_step"],
+    "training": ["adam collapse losses", "optim", "state", "train_step"],
     "metrics": [
         "agreement class_fidelity convert image_sets protocols rows",
         "statistics",

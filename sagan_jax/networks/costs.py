@@ -13,7 +13,7 @@ _FLOAT = 4  # bytes
 
 # A step's temporary memory is modelled as a multiple of all activations plus a few
 # copies of the gradients. The factors bound what XLA's CPU compiler allocated at
-# fourteen sizes (docs/custom.md): the estimate is 1.15 to 1.52 times that memory.
+# fourteen sizes (docs/custom.md): the estimate is 1.17 to 1.53 times that memory.
 _ACTIVATION_COPIES = 1.75
 _GRADIENT_COPIES = 3
 
@@ -97,10 +97,13 @@ def step_flops(config: Config) -> float:
 
 
 def state_bytes(config: Config) -> int:
-    """Returns the bytes of the parameters, the moments of Adam and the average."""
+    """Returns the bytes of the parameters, the moments of Adam and the average.
+
+    Adam keeps two moments, or one if beta1 is 0.
+    """
     generator = generator_cost(config.model).parameters
     discriminator = discriminator_cost(config.model).parameters
-    copies = 3 * (generator + discriminator)
+    copies = (3 if config.optim.beta1 else 2) * (generator + discriminator)
     return _FLOAT * (copies + (generator if config.train.ema_decay else 0))
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import optax
 
 from sagan_jax.config import Config, OptimConfig
+from sagan_jax.training.adam import adam
 
 
 class Optimizers(NamedTuple):
@@ -54,4 +55,4 @@ def schedule(optim: OptimConfig, rate: float, updates: int) -> optax.Schedule:
 
 
 def _adam(optim: OptimConfig, rate: optax.Schedule) -> optax.GradientTransformation:
-    return optax.adam(rate, b1=optim.beta1, b2=optim.beta2, eps=optim.eps)
+    return adam(rate, beta1=optim.beta1, beta2=optim.beta2, eps=optim.eps)

@@ -23,6 +23,7 @@ from sagan_jax.config import TrainConfig
 from sagan_jax.errors import UserError
 from sagan_jax.files import manifest
 from sagan_jax.runtime import processes
+from sagan_jax.training import adam
 from sagan_jax.training.state import GanState
 from sagan_jax.workdir import disk
 
@@ -196,8 +197,18 @@ def set_aside(directory: Path, steps: list[int], why: str) -> list[Path]:
 
 
 def restore(directory: Path, like: GanState, step: int) -> GanState:
-    """Returns the state of a checkpoint, placed like `like` (arrays or shapes)."""
-    state: GanState = _read(directory, step, ocp.args.StandardRestore(like))
+    """Returns the state of a checkpoint, placed like `like` (arrays or shapes).
+
+    Checkpoints of earlier versions hold the first moments of an Adam with beta1 = 0.
+    They are read like everything else, so that damage shows, and dropped.
+    """
+    earlier, folder = adam.with_first_moment(like), directory / str(step)
+    state: GanState
+    if _named(like).keys() < _named(earlier).keys() <= _shapes(folder).keys():
+        state = _read(directory, step, ocp.args.StandardRestore(earlier))
+        state = adam.without_first_moment(state)
+    else:
+        state = _read(directory, step, ocp.args.StandardRestore(like))
     if int(state.step) != step:
         raise ValueError(f"it holds the state of step {int(state.step)}")
     return state
