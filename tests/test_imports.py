@@ -65,7 +65,12 @@ PACKAGES = {
         "host_resize inception inception_weights",
         "features",
     ],
-    "training": ["adam collapse losses", "optim", "state", "train_step"],
+    "training": [
+        "adam collapse losses",
+        "optim simultaneous",
+        "state",
+        "train_step",
+    ],
     "metrics": [
         "agreement class_fidelity convert image_sets protocols rows",
         "statistics",

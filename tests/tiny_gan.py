@@ -34,6 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "train.loss": "non_saturating",
     },
     "g_first_twice": {**GENERATOR_FIRST, "train.d_steps": 2},
+    "simultaneous": {"train.updates": "simultaneous"},
     "unconditional": {
         "model.num_classes": 0,
         "train.ema_decay": 0.0,

@@ -3,7 +3,7 @@
 import typing
 from typing import Any
 
-from sagan_jax.config.fields import Config, DataConfig
+from sagan_jax.config.fields import Config, DataConfig, TrainConfig
 from sagan_jax.config.json_form import fields_of
 from sagan_jax.errors import UserError
 
@@ -26,6 +26,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "train.loss": ("hinge", "non_saturating"),
     "train.order": ("discriminator_first", "generator_first"),
     "evaluation.statistics": ("running", "standing"),
+    "train.updates": ("alternating", "simultaneous"),
     "evaluation.protocol": (
         "torch-fidelity",
         "pytorch-fid",
@@ -121,6 +122,7 @@ def validate(config: Config, *, with_data: bool = True) -> None:
         _check_synthetic(config)
     group, size = config.model.batch_norm_group_size, config.train.batch_size
     if group and size % group:
+    _check_updates(config.train)
         raise UserError(
             f"train.batch_size={size} is not a multiple of "
             f"model.batch_norm_group_size={group}; choose a multiple of {group}."
@@ -129,6 +131,23 @@ def validate(config: Config, *, with_data: bool = True) -> None:
 
 def _check_location(data: DataConfig) -> None:
     if data.source == "folder" and not data.path:
+def _check_updates(train: TrainConfig) -> None:
+    if train.updates != "simultaneous":
+        return
+    if train.d_steps != 1:
+        raise UserError(
+            f"train.d_steps={train.d_steps} is not supported by "
+            "train.updates='simultaneous', which updates each network once per step; "
+            "choose d_steps=1, or updates=alternating."
+        )
+    if train.order != "discriminator_first":
+        raise UserError(
+            f"train.order={train.order!r} has no meaning for "
+            "train.updates='simultaneous', where no network is updated first; leave "
+            "order at its default, or choose updates=alternating."
+        )
+
+
         raise UserError(
             "data.path='' is empty, but data.source='folder' reads images from it; set "
             "--config.data.path=DIR to a directory with a sub-folder of images for "

@@ -92,6 +92,7 @@ class TrainConfig:
     order: str = "discriminator_first"  # the official release: generator_first
     ema_decay: float = 0.999  # of the generator's parameters; 0: no moving average
     ema_start: int = 0  # until this step, the average equals the live parameters
+    updates: str = "alternating"  # or simultaneous: both from one pass, cheaper
     log_every: int = 100
     sample_every: int = 1000
     checkpoint_every: int = 1000

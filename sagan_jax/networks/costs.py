@@ -93,7 +93,10 @@ def step_flops(config: Config) -> float:
     # backward pass cover real and fake images.
     d_update = generator + 6 * discriminator
     g_update = 3 * generator + 2 * discriminator
-    return config.train.batch_size * float(config.train.d_steps * d_update + g_update)
+    once = config.train.d_steps * d_update + g_update
+    if config.train.updates == "simultaneous":
+        once = 3 * generator + 6 * discriminator
+    return config.train.batch_size * float(once)
 
 
 def state_bytes(config: Config) -> int:

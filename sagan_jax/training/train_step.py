@@ -1,5 +1,7 @@
 """One training step: `d_steps` discriminator updates and one generator update.
 
+With `train.updates=simultaneous` both networks are updated from one pass of each.
+
 Networks always return the updates of their mutable state, and the step decides which
 ones to keep. The discriminator's `u` is kept in its own updates and dropped in the
 generator's. The generator's `u` and running statistics are kept in its own update, and
@@ -19,6 +21,7 @@ from sagan_jax.config import Config
 from sagan_jax.networks import Discriminator, Generator
 from sagan_jax.networks.layers import param_dtype
 from sagan_jax.runtime import keys
+from sagan_jax.training import simultaneous
 from sagan_jax.training.losses import LOSSES
 from sagan_jax.training.optim import Optimizers
 from sagan_jax.training.state import STEP_STREAM, GanState, NetworkState, Tree
@@ -78,17 +81,20 @@ def make_train_step(
         g_key, d_key = jax.random.split(key)
         g, d = state.generator, state.discriminator
         # The network that is updated second learns against the other's new parameters.
-        if generator_first:
+        if config.train.updates == "simultaneous":
+            g, d, metrics = _simultaneous_updates(context, g, d, batch, g_key)
+        elif generator_first:
             g, g_metrics = _generator_update(context, g, d, g_key)
             g, d, d_metrics = _discriminator_updates(context, g, d, batch, d_key)
+            metrics = {**d_metrics, **g_metrics}
         else:
             g, d, d_metrics = _discriminator_updates(context, g, d, batch, d_key)
             g, g_metrics = _generator_update(context, g, d, g_key)
+            metrics = {**d_metrics, **g_metrics}
         new = dataclasses.replace(
             state, generator=g, discriminator=d, ema=_new_ema(config, state, g.params)
         )
-        metrics = {**d_metrics, **g_metrics, **_gates(g, "generator")}
-        metrics |= _gates(d, "discriminator")
+        metrics |= {**_gates(g, "generator"), **_gates(d, "discriminator")}
         # Gradient and parameter norms are among the metrics, so those stand for both
         # trees; mutable state has no norm and is checked itself.
         finite = _all_finite([metrics, g.batch_stats, g.spectral, d.spectral])
@@ -136,20 +142,10 @@ def _discriminator_update(
         g = _moved(g, updates)
     # Dropped otherwise: G's parameters do not change here, and its own update moves u
     # and the running statistics, once per step.
-    real = pixels.decode(batch["image"], fake.dtype)
-    labels = None
-    if fake_labels is not None:
-        labels = _interleave(batch["label"], fake_labels)
+    judge = _judge(context, d, batch, fake_labels)
 
     def loss_of(params: Tree) -> tuple[jax.Array, tuple[Any, ...]]:
-        logits, updates = context.discriminator.apply(
-            {**d.variables, "params": params},
-            _interleave(real, jax.lax.stop_gradient(fake)),
-            labels,
-            train=True,
-            mutable=DISCRIMINATOR_COLLECTIONS,
-        )
-        on_real, on_fake = logits[0::2], logits[1::2]
+        (on_real, on_fake), updates = judge(params, jax.lax.stop_gradient(fake))
         loss = LOSSES[context.config.train.loss].discriminator(on_real, on_fake)
         return loss, (on_real, on_fake, updates)
 
@@ -158,15 +154,8 @@ def _discriminator_update(
     )(d.params)
     # Kept: one power iteration per update, with the kernels that the logits came from.
     d = _moved(_optimized(d, grads, context.optimizers.discriminator), updates)
-    metrics = {
-        "loss/discriminator": loss,
-        "logits/real": on_real.mean(),
-        "logits/fake": on_fake.mean(),
-        "positive/real": (on_real > 0).mean(),
-        "positive/fake": (on_fake > 0).mean(),
-        **_norms(grads, d, updates, "discriminator"),
-    }
-    return g, d, metrics
+    norms = _norms(grads, d, updates, "discriminator")
+    return g, d, {"loss/discriminator": loss, **_logits(on_real, on_fake), **norms}
 
 
 def _generator_update(
@@ -192,6 +181,80 @@ def _generator_update(
     # are the ones that count.
     g = _moved(_optimized(g, grads, context.optimizers.generator), updates)
     return g, {"loss/generator": loss, **_norms(grads, g, updates, "generator")}
+
+
+def _simultaneous_updates(
+    context: _Context, g: NetworkState, d: NetworkState, batch: Batch, key: jax.Array
+) -> tuple[NetworkState, NetworkState, Metrics]:
+    """Returns both networks, updated from one pass of each, and the metrics.
+
+    All mutable state is kept: each network makes one training pass.
+    """
+    z, fake_labels = _draw(context, key)
+
+    def generate(params: Tree) -> tuple[jax.Array, Tree]:
+        images, updates = context.generator.apply(
+            {**g.variables, "params": params},
+            z,
+            fake_labels,
+            train=True,
+            mutable=GENERATOR_COLLECTIONS,
+        )
+        return images, updates
+
+    found = simultaneous.gradients(
+        LOSSES[context.config.train.loss],
+        generate,
+        _judge(context, d, batch, fake_labels),
+        g.params,
+        d.params,
+    )
+    g = _optimized(g, found.generator, context.optimizers.generator)
+    d = _optimized(d, found.discriminator, context.optimizers.discriminator)
+    g, d = _moved(g, found.generator_updates), _moved(d, found.discriminator_updates)
+    metrics = {
+        "loss/discriminator": found.losses[1],
+        "loss/generator": found.losses[0],
+        **_logits(*found.logits),
+        **_norms(found.generator, g, found.generator_updates, "generator"),
+        **_norms(found.discriminator, d, found.discriminator_updates, "discriminator"),
+    }
+    return g, d, metrics
+
+
+def _judge(
+    context: _Context, d: NetworkState, batch: Batch, fake_labels: jax.Array | None
+) -> Callable[[Tree, jax.Array], tuple[tuple[jax.Array, jax.Array], Tree]]:
+    """Returns a function of D's parameters and fakes that judges them and the batch.
+
+    It returns the logits of real and fake images, both [N], and D's mutable state.
+    """
+    labels = None
+    if fake_labels is not None:
+        labels = _interleave(batch["label"], fake_labels)
+
+    def judge(
+        params: Tree, fake: jax.Array
+    ) -> tuple[tuple[jax.Array, jax.Array], Tree]:
+        logits, updates = context.discriminator.apply(
+            {**d.variables, "params": params},
+            _interleave(pixels.decode(batch["image"], fake.dtype), fake),
+            labels,
+            train=True,
+            mutable=DISCRIMINATOR_COLLECTIONS,
+        )
+        return (logits[0::2], logits[1::2]), updates
+
+    return judge
+
+
+def _logits(on_real: jax.Array, on_fake: jax.Array) -> Metrics:
+    return {
+        "logits/real": on_real.mean(),
+        "logits/fake": on_fake.mean(),
+        "positive/real": (on_real > 0).mean(),
+        "positive/fake": (on_fake > 0).mean(),
+    }
 
 
 def _draw(context: _Context, key: jax.Array) -> tuple[jax.Array, jax.Array | None]:

@@ -218,3 +218,18 @@ def test_a_folder_may_have_any_number_of_classes_and_channels() -> None:
             model__channels=1,
         )
     )
+
+
+# Simultaneous updates.
+
+
+def test_simultaneous_updates_are_one_of_each_network() -> None:
+    words = ("train.d_steps=2", "simultaneous", "d_steps=1")
+    _assert_refused(*words, train__updates="simultaneous", train__d_steps=2)
+
+
+def test_simultaneous_updates_have_no_order() -> None:
+    words = ("train.order='generator_first'", "simultaneous", "default")
+    _assert_refused(
+        *words, train__updates="simultaneous", train__order="generator_first"
+    )

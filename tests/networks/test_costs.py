@@ -116,6 +116,13 @@ def test_each_discriminator_update_costs_its_passes() -> None:
     assert costs.step_flops(config) == once + further
 
 
+def test_simultaneous_updates_cost_three_quarters() -> None:
+    config = imagenet128.get_config()
+    alternating = costs.step_flops(config)
+    config.train.updates = "simultaneous"
+    assert costs.step_flops(config) / alternating == pytest.approx(0.75, rel=1e-6)
+
+
 def test_state_bytes_equal_the_size_of_the_state() -> None:
     # The estimate leaves out u, the running statistics and two counters.
     config = _config(64, 16, 16)

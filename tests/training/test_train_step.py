@@ -4,6 +4,7 @@ The reference calls the discriminator twice from the same `u`, iterates every `u
 numpy, and contains its own Adam and losses. It shares only the draws with train_step.
 """
 
+import copy
 import dataclasses
 import functools
 import re
@@ -21,7 +22,7 @@ from sagan_jax.training import state as state_lib
 from sagan_jax.training import train_step
 from sagan_jax.training.state import GanState
 
-REFERENCED = ("d_first", "d_first_twice", "g_first", "g_first_twice")
+REFERENCED = ("d_first", "d_first_twice", "g_first", "g_first_twice", "simultaneous")
 referenced = pytest.mark.parametrize("variant", REFERENCED)
 D_STEPS = {"d_first": 1, "d_first_twice": 2, "g_first": 1, "g_first_twice": 2}
 
@@ -134,7 +135,13 @@ class Plain:
         train = self.run.config.train
         draws = list(draws)
         self.d_params = []
-        if train.order == "generator_first":
+        if train.updates == "simultaneous":
+            before = copy.copy(self.g)  # D learns from the same fakes
+            metrics = self._train_g(*draws[0])
+            after, self.g = self.g, before
+            metrics |= self._train_d(batch, draws, keep=False)
+            self.g = after
+        elif train.order == "generator_first":
             metrics = self._train_g(*draws.pop(0))
             metrics |= self._train_d(batch, draws, keep=True)
         else:
@@ -255,7 +262,9 @@ def test_metrics_equal_those_of_the_reference(variant: str, steps: int) -> None:
 # What each update changes, and how often.
 
 
-@pytest.mark.parametrize("variant", ["d_first", "g_first", "unconditional"])
+@pytest.mark.parametrize(
+    "variant", ["d_first", "g_first", "simultaneous", "unconditional"]
+)
 def test_a_discriminator_update_moves_its_u_by_one_iteration(variant: str) -> None:
     for moment in tiny_gan.history(variant):
         before = moment.before.discriminator
@@ -284,7 +293,7 @@ def test_a_generator_update_does_not_change_the_discriminator() -> None:
         assert after.opt_state[0].count == before.opt_state[0].count + 1
 
 
-@pytest.mark.parametrize("variant", ["d_first", "d_first_twice"])
+@pytest.mark.parametrize("variant", ["d_first", "d_first_twice", "simultaneous"])
 def test_discriminator_first_moves_the_generators_u_once(variant: str) -> None:
     for moment in tiny_gan.history(variant):
         before = moment.before.generator
@@ -544,6 +553,11 @@ def test_draws_depend_on_the_seed_alone() -> None:
     one, other = tiny_gan.history("d_first")[0], tiny_gan.history("unconditional")[0]
     for (z, _), other_z in zip(one.draws, other.draws, strict=True):
         np.testing.assert_array_equal(z, other_z)
+
+
+def test_simultaneous_updates_share_their_draws() -> None:
+    for moment in tiny_gan.history("simultaneous"):
+        assert len(moment.draws) == 1
 
 
 # Unconditional.
