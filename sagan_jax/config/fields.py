@@ -47,6 +47,7 @@ class ModelConfig:
     convolutions: str = "auto"  # plain: as written, without faster equal forms
     dtype: str = "float32"
 
+    rematerialize: bool = False  # compute blocks again in the backward pass
 
 @dataclass(slots=True)
 class DataConfig:

@@ -57,7 +57,7 @@ class SelfAttention(nn.Module):
     name: str | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Returns [N, H, W, C] for [N, H, W, C].
 
         C must be a multiple of 8; H and W must be even if the form is pooled.
@@ -121,7 +121,7 @@ class ResidualBlock(nn.Module):
     name: str | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Returns [N, H, W, C] for [N, H, W, C]."""
         chex.assert_rank(x, 4)
         c = x.shape[-1]

@@ -29,7 +29,7 @@ class GeneratorBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, labels: jax.Array | None, *, train: bool
+        self, x: jax.Array, labels: jax.Array | None, train: bool
     ) -> jax.Array:
         """Returns [N, 2H, 2W, features] for [N, H, W, C]."""
         shortcut = self.conv(
@@ -65,7 +65,7 @@ class DiscriminatorBlock(nn.Module):
     name: str | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Returns [N, H/2, W/2, features], or [N, H, W, features], for [N, H, W, C]."""
         # The raw input, also where an in-place ReLU of a port would rectify it.
         shortcut = x

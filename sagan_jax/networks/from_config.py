@@ -33,6 +33,7 @@ def build(model: config_lib.ModelConfig) -> tuple[Generator, Discriminator]:
             "weight_init",
             "convolutions",
         )
+            "rematerialize",
     } | {"dtype": jnp.dtype(model.dtype)}
 
     def own(network: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ At 128 pixels both are the paper's networks, as the official release defines the
 """
 
 import functools
+import inspect
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -65,6 +66,8 @@ class Generator(nn.Module, KernelOptions):
       batch_norm_decay, batch_norm_last_decay, batch_norm_eps, class_tables: see
         layers.ConditionalBatchNorm.
 
+      rematerialize: whether a backward pass keeps only the inputs of the blocks and
+        computes the rest again: less memory, one more forward pass.
     Reference: `brain-research/self-attention-gan:generator.py` `generator_test`.
     """
 
@@ -86,6 +89,7 @@ class Generator(nn.Module, KernelOptions):
     class_tables: str = "published"
 
     def __post_init__(self) -> None:
+    rematerialize: bool = False
         _make_tuples(self)
         super().__post_init__()
 
@@ -143,15 +147,15 @@ class Generator(nn.Module, KernelOptions):
         dense = self.with_options(SNDense)(features=16 * first, name="dense")
         x = dense(z, train=train).reshape(-1, 4, 4, first)
         for number, stage in enumerate(stages, start=1):
-            block = GeneratorBlock(
+            block = _block(self, GeneratorBlock)(
                 features=stage.features,
                 conv=conv,
                 norm=class_norm,
                 name=f"block{number}",
             )
-            x = block(x, labels, train=train)
+            x = block(x, labels, train)
             if stage.attention:
-                x = _attention_block(self, stage.resolution, conv)(x, train=train)
+                x = _attention_block(self, stage.resolution, conv)(x, train)
         x = norm(decay=self.batch_norm_last_decay, name="norm")(x, train=train)
         x = conv(features=self.channels, name="conv")(nn.relu(x), train=train)
         # Images are in float32 or float64 even if the activations are in bfloat16.
@@ -181,6 +185,7 @@ class Discriminator(nn.Module, KernelOptions):
 
     def __post_init__(self) -> None:
         _make_tuples(self)
+    rematerialize: bool = False
         super().__post_init__()
 
     def plan(self) -> tuple[Stage, ...]:
@@ -225,16 +230,16 @@ class Discriminator(nn.Module, KernelOptions):
         conv = self.with_options(SNConv)
         x = images
         for number, stage in enumerate(stages, start=1):
-            block = DiscriminatorBlock(
+            block = _block(self, DiscriminatorBlock)(
                 features=stage.features,
                 resample=stage.resample,
                 first=number == 1,
                 conv=conv,
                 name=f"block{number}",
             )
-            x = block(x, train=train)
+            x = block(x, train)
             if stage.attention:
-                x = _attention_block(self, stage.resolution, conv)(x, train=train)
+                x = _attention_block(self, stage.resolution, conv)(x, train)
         # The sum over positions and the head are never in half precision.
         precise = param_dtype(self.dtype)
         pooled = nn.relu(x).astype(precise).sum((1, 2))
@@ -355,17 +360,30 @@ def check_range(
 
 def _attention_block(
     network: Generator | Discriminator, resolution: int, conv: Callable[..., SNConv]
-) -> SelfAttention | ResidualBlock:
+) -> Any:
     """Returns the attention block that follows a feature map of side `resolution`."""
     conv = functools.partial(
         conv, spectral_norm=network.attention_spectral_norm and network.spectral_norm
     )
     name = f"attention{resolution}"
     if network.attention_block == "attention":
-        return SelfAttention(
+        return _block(network, SelfAttention)(
             attention_form=network.attention_form,
+def _block(network: Generator | Discriminator, block: Any) -> Any:
+    """Returns the class of a block, which rematerialises if the network asks for it.
+
+    Its `__call__` takes `train` last and by position, since that must be static.
+    """
+    if not network.rematerialize:
+        return block
+    arguments = inspect.signature(block.__call__).parameters
+    return nn.remat(block, static_argnums=list(arguments).index("train"))
+
+
             attention_bias=network.attention_bias,
             conv=conv,
             name=name,
         )
-    return ResidualBlock(kind=network.attention_block, conv=conv, name=name)
+    return _block(network, ResidualBlock)(
+        kind=network.attention_block, conv=conv, name=name
+    )
