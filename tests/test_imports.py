@@ -70,6 +70,7 @@ PACKAGES = {
         "optim simultaneous",
         "state",
         "train_step",
+        "repeated",
     ],
     "metrics": [
         "agreement class_fidelity convert image_sets protocols rows",

@@ -27,7 +27,7 @@ from sagan_jax.workdir import checkpoint, telemetry
 from sagan_jax.workdir.run import Run
 
 STEPS_AHEAD = 2
-"""Steps that may run on the device beyond the one that the bar shows."""
+"""Calls of the step that may run on the device beyond the one that the bar shows."""
 
 ADVICE = (
     "If it persists, set train.rollbacks, or train in a new --workdir with lower "
@@ -144,8 +144,19 @@ class Loop:
         if sentence and processes.is_first():
             self._report.say(sentence)
 
-    def steps(self, step_fn: Callable[..., Any], state: GanState) -> int | Collapse:
-        """Returns the step at which training ended, or a collapse."""
+    def steps(
+        self,
+        step_fn: Callable[..., Any],
+        several_fn: Callable[..., Any],
+        state: GanState,
+    ) -> int | Collapse:
+        """Returns the step at which training ended, or a collapse.
+
+        Args:
+          step_fn: makes one step.
+          several_fn: makes `train.steps_per_dispatch` steps; never called if that is 1.
+          state: the state to start from, which is donated.
+        """
         config, step = self._config, self._start
         self._pace = telemetry.Pace(config.train.batch_size, step)
         missing = schedule.is_scored(config, step) and not progress.is_observed(
@@ -157,15 +168,22 @@ class Loop:
             return step
         running: deque[Any] = deque()
         while step < config.train.steps:
-            batch = mesh_lib.global_batch(next(self._batches), self._parts.mesh)
-            state, metrics = step_fn(state, batch)
-            step += 1
-            # Two steps ahead keep the device busy. With more, the bar would show work
+            count = schedule.steps_together(config, step)
+            batches = [next(self._batches) for _ in range(count)]
+            if count > 1:
+                stacked = mesh_lib.global_batches(batches, self._parts.mesh)
+                state, metrics = several_fn(state, stacked)
+            else:
+                batch = mesh_lib.global_batch(batches[0], self._parts.mesh)
+                state, metrics = step_fn(state, batch)
+            step += count
+            # Two calls ahead keep the device busy. With more, the bar would show work
             # that is not done, and a stop request would wait for it.
             running.append(metrics)
             if len(running) > STEPS_AHEAD:
                 jax.block_until_ready(running.popleft())
-            self._report.advance()
+            for _ in range(count):
+                self._report.advance()
             due = schedule.due(config, step, stopping=self._stop.requested)
             try:
                 if due.log and (collapse := self._log(metrics, state, step, due.last)):

@@ -43,6 +43,19 @@ def due(config: Config, step: int, *, stopping: bool = False) -> Due:
     )
 
 
+def steps_together(config: Config, step: int) -> int:
+    """Returns how many steps to make in one call after `step`.
+
+    This is `train.steps_per_dispatch`, or 1 if anything is due after one of the steps
+    before the last of them: logs, sheets, checkpoints and scores stay at their steps.
+    """
+    count = config.train.steps_per_dispatch
+    for before_last in range(step + 1, step + count):
+        if any(due(config, before_last)):
+            return 1
+    return count
+
+
 def is_scored(config: Config, step: int) -> bool:
     """Returns whether the run is scored at `step`."""
     every = config.evaluation.every

@@ -22,6 +22,7 @@ from sagan_jax.runtime import devices, processes
 from sagan_jax.runtime import mesh as mesh_lib
 from sagan_jax.training import optim
 from sagan_jax.training import state as state_lib
+from sagan_jax.training.repeated import repeated
 from sagan_jax.training.train_step import make_train_step
 from sagan_jax.workdir import rollback
 from sagan_jax.workdir import run as run_lib
@@ -34,7 +35,7 @@ def main(options: Options) -> None:
     remarks = mesh_lib.start(config)
     if processes.is_first():
         print(f"training on {devices.in_words(config.mesh.devices)}")
-        for remark in remarks:
+        for remark in remarks + _of_slow_loops(config):
             print(remark)
     train(config, options.workdir_path(), options.command, store=True)
 
@@ -86,6 +87,16 @@ def train(
             parts = parts._replace(run=Run(run.workdir, config))
 
 
+def _of_slow_loops(config: Config) -> list[str]:
+    """Returns a remark if steps are made in a loop on a CPU."""
+    if config.train.steps_per_dispatch == 1 or jax.devices()[0].platform != "cpu":
+        return []
+    return [
+        f"note: train.steps_per_dispatch={config.train.steps_per_dispatch} makes steps "
+        "in a loop, where convolutions on a CPU are much slower; choose 1."
+    ]
+
+
 @contextlib.contextmanager
 def _held(workdir: Path) -> Iterator[None]:
     # The first process holds the workdir for all processes of the run.
@@ -130,9 +141,9 @@ def train_until_interrupted(
             "train.steps to train further."
         )
         return None
-    step_fn: Any = mesh_lib.jit_step(
-        make_train_step(*built, mesh_lib.constrain(parts.mesh)), parts.mesh
-    )
+    step = make_train_step(*built, mesh_lib.constrain(parts.mesh))
+    step_fn: Any = mesh_lib.jit_step(step, parts.mesh)
+    several_fn = mesh_lib.jit_step(repeated(step), parts.mesh, stacked=True)
     if processes.is_first():
         json_lines.drop_after(run.evaluations, start)
     with contextlib.ExitStack() as stack:
@@ -149,7 +160,7 @@ def train_until_interrupted(
         if stored and not loop.is_stopping:
             step_fn, remark = stored.get(step_fn, state)
             loop.say(remark)
-        outcome = loop.steps(step_fn, state)
+        outcome = loop.steps(step_fn, several_fn, state)
     if isinstance(outcome, Collapse):
         return outcome
     if outcome < steps:

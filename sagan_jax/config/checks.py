@@ -74,6 +74,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "train.sample_every": (1, 2**31 - 1),
     "train.checkpoint_every": (1, 2**31 - 1),
     "train.keep_checkpoints": (1, 10**6),
+    "train.steps_per_dispatch": (1, 1000),
     "train.keep_every": (0, 2**31 - 1),
     "train.rollbacks": (0, 1000),
     "evaluation.standing_batches": (1, 10**6),

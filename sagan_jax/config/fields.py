@@ -98,6 +98,7 @@ class TrainConfig:
     sample_every: int = 1000
     checkpoint_every: int = 1000
     keep_checkpoints: int = 3
+    steps_per_dispatch: int = 1  # steps that one call of the device may make
     keep_every: int = 0  # also keep checkpoints at multiples of this step; 0: none
     rollbacks: int = 0  # maximum number of rollbacks; 0: only report a collapse
 

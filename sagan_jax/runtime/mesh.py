@@ -6,7 +6,7 @@ over the whole batch, wherever its rows are. One device is a mesh of one.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -127,16 +127,38 @@ def global_batch(batch: Any, mesh: Mesh) -> Any:
     )
 
 
+def global_batches(batches: Sequence[Any], mesh: Mesh) -> Any:
+    """Returns several batches, stacked on a new first axis, over the whole mesh."""
+    sharding = _split_stacked(mesh)
+    return jax.tree.map(
+        lambda *rows: jax.make_array_from_process_local_data(sharding, np.stack(rows)),
+        *batches,
+    )
+
+
+def _split_stacked(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec(None, AXIS))
+
+
 def constrain(mesh: Mesh) -> Callable[[Any], Any]:
     """Returns a function that keeps arrays made inside a step split like a batch."""
     return lambda tree: jax.lax.with_sharding_constraint(tree, split(mesh))
 
 
-def jit_step(step: Callable[..., Any], mesh: Mesh) -> jax.stages.Wrapped:
-    """Returns `step(state, batch) -> (state, metrics)` jitted; `state` is donated."""
+def jit_step(
+    step: Callable[..., Any], mesh: Mesh, *, stacked: bool = False
+) -> jax.stages.Wrapped:
+    """Returns `step(state, batch) -> (state, metrics)` jitted; `state` is donated.
+
+    Args:
+      step: the function.
+      mesh: the devices.
+      stacked: whether `batch` is that of `global_batches`.
+    """
+    batch = _split_stacked(mesh) if stacked else split(mesh)
     return jax.jit(
         step,
-        in_shardings=(replicated(mesh), split(mesh)),
+        in_shardings=(replicated(mesh), batch),
         out_shardings=(replicated(mesh), replicated(mesh)),
         donate_argnums=0,
     )

@@ -26,6 +26,7 @@ MAY_CHANGE = (
     "train.log_every",
     "train.sample_every",
     "train.checkpoint_every",
+    "train.steps_per_dispatch",
     "train.keep_checkpoints",
     "train.keep_every",
     "train.rollbacks",

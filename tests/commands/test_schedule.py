@@ -48,3 +48,15 @@ def test_a_stop_request_logs_and_saves_but_draws_nothing() -> None:
 
 def test_a_run_is_not_scored_before_its_first_step() -> None:
     assert not schedule.is_scored(_config(), 0)
+
+
+def test_steps_are_made_together_until_something_is_due() -> None:
+    config = _config(steps_per_dispatch=2)  # scores at 3, 6, 9; logs at 4, 8
+    config.train.sample_every = config.train.checkpoint_every = 99
+    together = [schedule.steps_together(config, step) for step in range(12)]
+    assert together == [2, 2, 1, 1, 2, 1, 2, 1, 1, 2, 2, 1]
+
+
+def test_by_default_every_step_is_a_call_of_its_own() -> None:
+    config = _config()
+    assert {schedule.steps_together(config, step) for step in range(12)} == {1}

@@ -127,6 +127,14 @@ def test_rows_are_split_over_the_devices_in_order() -> None:
         )
 
 
+def test_stacked_batches_are_split_by_their_rows() -> None:
+    batches = [{"image": np.full((8, 2), i, np.uint8)} for i in range(3)]
+    placed = mesh_lib.global_batches(batches, _mesh(4))["image"]
+    assert placed.shape == (3, 8, 2)
+    for shard in placed.addressable_shards:
+        np.testing.assert_array_equal(shard.data[:, :, 0], [[0, 0], [1, 1], [2, 2]])
+
+
 def test_arrays_made_in_a_step_are_split_like_a_batch() -> None:
     split = mesh_lib.constrain(_mesh(4))
     z, labels = jax.jit(lambda: split((jnp.zeros((8, 3)), jnp.zeros(8))))()
