@@ -14,7 +14,7 @@ from sagan_jax.commands.options import Options
 from sagan_jax.commands.stored_step import StoredStep
 from sagan_jax.config import Config
 from sagan_jax.data import sources
-from sagan_jax.errors import naming
+from sagan_jax.errors import UserError, naming
 from sagan_jax.evaluation import results
 from sagan_jax.evaluation.scorer import Scorer
 from sagan_jax.files import json_lines, lock, names, paths
@@ -69,6 +69,7 @@ def train(
     config_lib.validate(config)
     built = networks.build(config.model)
     mesh = mesh_lib.make_mesh(config)
+    _check_kernel(config, mesh)
     source = sources.make_source(config)
     sources.check_apart(source, config, workdir)
     # What scoring needs is found now, so that no run fails at its end.
@@ -85,6 +86,15 @@ def train(
             rollbacks += 1
             # The changes of this start have been recorded.
             parts = parts._replace(run=Run(run.workdir, config))
+
+
+def _check_kernel(config: Config, mesh: jax.sharding.Mesh) -> None:
+    platform = mesh.devices.flat[0].platform
+    if config.model.attention_kernel == "cudnn" and platform != "gpu":
+        raise UserError(
+            "model.attention_kernel='cudnn' needs an NVIDIA GPU, but this run is on a "
+            f"{platform.upper()}; choose plain or xla."
+        )
 
 
 def _of_slow_loops(config: Config) -> list[str]:

@@ -15,6 +15,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "residual_full",
     ),
     "model.attention_form": ("official", "paper", "port"),
+    "model.attention_kernel": ("plain", "xla", "cudnn"),
     "model.class_tables": ("published", "one_plus", "one_plus_spectral"),
     "model.weight_init": ("xavier", "orthogonal"),
     "model.convolutions": ("auto", "plain"),
@@ -25,8 +26,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "optim.schedule": ("constant", "linear"),
     "train.loss": ("hinge", "non_saturating"),
     "train.order": ("discriminator_first", "generator_first"),
-    "evaluation.statistics": ("running", "standing"),
     "train.updates": ("alternating", "simultaneous"),
+    "evaluation.statistics": ("running", "standing"),
     "evaluation.protocol": (
         "torch-fidelity",
         "pytorch-fid",
@@ -73,8 +74,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "train.log_every": (1, 2**31 - 1),
     "train.sample_every": (1, 2**31 - 1),
     "train.checkpoint_every": (1, 2**31 - 1),
-    "train.keep_checkpoints": (1, 10**6),
     "train.steps_per_dispatch": (1, 1000),
+    "train.keep_checkpoints": (1, 10**6),
     "train.keep_every": (0, 2**31 - 1),
     "train.rollbacks": (0, 1000),
     "evaluation.standing_batches": (1, 10**6),
@@ -121,17 +122,15 @@ def validate(config: Config, *, with_data: bool = True) -> None:
         _check_location(config.data)
     if with_data and config.data.source == "synthetic":
         _check_synthetic(config)
+    _check_updates(config.train)
     group, size = config.model.batch_norm_group_size, config.train.batch_size
     if group and size % group:
-    _check_updates(config.train)
         raise UserError(
             f"train.batch_size={size} is not a multiple of "
             f"model.batch_norm_group_size={group}; choose a multiple of {group}."
         )
 
 
-def _check_location(data: DataConfig) -> None:
-    if data.source == "folder" and not data.path:
 def _check_updates(train: TrainConfig) -> None:
     if train.updates != "simultaneous":
         return
@@ -149,6 +148,8 @@ def _check_updates(train: TrainConfig) -> None:
         )
 
 
+def _check_location(data: DataConfig) -> None:
+    if data.source == "folder" and not data.path:
         raise UserError(
             "data.path='' is empty, but data.source='folder' reads images from it; set "
             "--config.data.path=DIR to a directory with a sub-folder of images for "

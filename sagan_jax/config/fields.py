@@ -31,6 +31,7 @@ class ModelConfig:
     discriminator_attention_resolutions: tuple[int, ...] = SAME
     attention_block: str = "attention"  # see networks/attention.py
     attention_form: str = "official"
+    attention_kernel: str = "plain"  # or xla, cudnn: see networks/ops.py
     attention_spectral_norm: bool = True
     attention_bias: bool = False
     generator_spectral_norm: bool = True
@@ -46,8 +47,8 @@ class ModelConfig:
     weight_init: str = "xavier"
     convolutions: str = "auto"  # plain: as written, without faster equal forms
     dtype: str = "float32"
-
     rematerialize: bool = False  # compute blocks again in the backward pass
+
 
 @dataclass(slots=True)
 class DataConfig:
@@ -91,14 +92,14 @@ class TrainConfig:
     d_steps: int = 1  # discriminator updates per step
     loss: str = "hinge"
     order: str = "discriminator_first"  # the official release: generator_first
+    updates: str = "alternating"  # or simultaneous: both from one pass, cheaper
     ema_decay: float = 0.999  # of the generator's parameters; 0: no moving average
     ema_start: int = 0  # until this step, the average equals the live parameters
-    updates: str = "alternating"  # or simultaneous: both from one pass, cheaper
     log_every: int = 100
     sample_every: int = 1000
     checkpoint_every: int = 1000
-    keep_checkpoints: int = 3
     steps_per_dispatch: int = 1  # steps that one call of the device may make
+    keep_checkpoints: int = 3
     keep_every: int = 0  # also keep checkpoints at multiples of this step; 0: none
     rollbacks: int = 0  # maximum number of rollbacks; 0: only report a collapse
 

@@ -44,6 +44,8 @@ class SelfAttention(nn.Module):
 
     Attributes:
       attention_form: a name in ATTENTION_FORMS.
+      attention_kernel: a name in ops.ATTENTION_KERNELS. Where the weights are stored,
+        'plain' is used.
       attention_bias: whether the convolutions have biases; published: False.
       conv: constructor of the convolutions, with the options of their kernels.
 
@@ -52,6 +54,7 @@ class SelfAttention(nn.Module):
     """
 
     attention_form: str = "official"
+    attention_kernel: str = "plain"
     attention_bias: bool = False
     conv: Callable[..., SNConv] = SNConv
     name: str | None = None
@@ -80,13 +83,24 @@ class SelfAttention(nn.Module):
         value = project("value", c // form.value_divisor, x)
         if form.pooled:
             key, value = resampling.max_pool(key), resampling.max_pool(value)
-        out, weights = ops.attend(_flat(query), _flat(key), _flat(value))
-        if not self.is_initializing():
-            store(self, "attention", "weights", weights)
+        out = self._attended(_flat(query), _flat(key), _flat(value))
         out = out.reshape(n, h, w, -1)
         if form.output:
             out = project("output", c, out)
         return _gated(self, x, out)
+
+    def _attended(
+        self, query: jax.Array, key: jax.Array, value: jax.Array
+    ) -> jax.Array:
+        """Returns the output [N, Q, V], and stores the weights where that is asked."""
+        # The other kernels do not return weights.
+        plain = self.attention_kernel == "plain"
+        if not plain and not self.is_mutable_collection("attention"):
+            return ops.attend_by(self.attention_kernel, query, key, value)
+        out, weights = ops.attend(query, key, value)
+        if not self.is_initializing():
+            store(self, "attention", "weights", weights)
+        return out
 
 
 class ResidualForm(NamedTuple):

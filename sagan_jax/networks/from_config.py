@@ -25,6 +25,7 @@ def build(model: config_lib.ModelConfig) -> tuple[Generator, Discriminator]:
             "channels",
             "attention_block",
             "attention_form",
+            "attention_kernel",
             "attention_spectral_norm",
             "attention_bias",
             "spectral_norm_eps",
@@ -32,8 +33,8 @@ def build(model: config_lib.ModelConfig) -> tuple[Generator, Discriminator]:
             "stop_gradient_uv",
             "weight_init",
             "convolutions",
-        )
             "rematerialize",
+        )
     } | {"dtype": jnp.dtype(model.dtype)}
 
     def own(network: str) -> dict[str, Any]:

@@ -93,6 +93,41 @@ def attend(
     return jnp.einsum("nqk,nkv->nqv", weights.astype(value.dtype), value), weights
 
 
+ATTENTION_KERNELS = ("plain", "xla", "cudnn")
+"""The choices of `attention_kernel`: `attend`, or `attend_by` with a kernel of jax."""
+
+
+def attend_by(
+    kernel: str, query: jax.Array, key: jax.Array, value: jax.Array
+) -> jax.Array:
+    """Returns the output of `attend`, by jax.nn.dot_product_attention.
+
+    That takes one number of channels: the narrower arrays are padded with zeros, which
+    changes no product.
+
+    Args:
+      kernel: 'xla', the products of `attend` in jax's words, or 'cudnn', which never
+        stores the weights, and needs bfloat16 and an NVIDIA GPU.
+      query: [N, Q, D].
+      key: [N, K, D].
+      value: [N, K, V].
+    """
+    chex.assert_rank([query, key, value], 3)
+    width = max(key.shape[-1], value.shape[-1])
+
+    def one_head(x: jax.Array) -> jax.Array:
+        return jnp.pad(x, ((0, 0), (0, 0), (0, width - x.shape[-1])))[:, :, None]
+
+    out = jax.nn.dot_product_attention(
+        one_head(query),
+        one_head(key),
+        one_head(value),
+        scale=1.0,
+        implementation=kernel,
+    )
+    return out[:, :, 0, : value.shape[-1]]
+
+
 def group_moments(x: jax.Array, group_size: int) -> tuple[jax.Array, jax.Array]:
     """Returns the mean and biased variance of each group of `group_size` examples.
 

@@ -38,6 +38,7 @@ from sagan_jax.networks.layers import (
     SNEmbed,
     param_dtype,
 )
+from sagan_jax.networks.ops import ATTENTION_KERNELS
 
 
 class Generator(nn.Module, KernelOptions):
@@ -58,16 +59,16 @@ class Generator(nn.Module, KernelOptions):
       attention_resolutions: sides of the feature maps that attention follows.
       attention_block: a name in attention.ATTENTION_BLOCKS: 'attention', or a residual
         block in its place.
-      attention_form, attention_bias: see attention.SelfAttention.
+      attention_form, attention_kernel, attention_bias: see attention.SelfAttention.
       attention_spectral_norm: whether the attention block is spectrally normalised;
         without `spectral_norm` it never is.
       batch_norm_group_size: number of examples that share moments; 0: the whole batch.
         Published: 64.
       batch_norm_decay, batch_norm_last_decay, batch_norm_eps, class_tables: see
         layers.ConditionalBatchNorm.
-
       rematerialize: whether a backward pass keeps only the inputs of the blocks and
         computes the rest again: less memory, one more forward pass.
+
     Reference: `brain-research/self-attention-gan:generator.py` `generator_test`.
     """
 
@@ -80,6 +81,7 @@ class Generator(nn.Module, KernelOptions):
     attention_resolutions: tuple[int, ...] = (32,)
     attention_block: str = "attention"
     attention_form: str = "official"
+    attention_kernel: str = "plain"
     attention_spectral_norm: bool = True
     attention_bias: bool = False
     batch_norm_group_size: int = 0
@@ -87,9 +89,9 @@ class Generator(nn.Module, KernelOptions):
     batch_norm_last_decay: float = 0.9999
     batch_norm_eps: float = 1e-5
     class_tables: str = "published"
+    rematerialize: bool = False
 
     def __post_init__(self) -> None:
-    rematerialize: bool = False
         _make_tuples(self)
         super().__post_init__()
 
@@ -180,12 +182,13 @@ class Discriminator(nn.Module, KernelOptions):
     attention_resolutions: tuple[int, ...] = (32,)
     attention_block: str = "attention"
     attention_form: str = "official"
+    attention_kernel: str = "plain"
     attention_spectral_norm: bool = True
     attention_bias: bool = False
+    rematerialize: bool = False
 
     def __post_init__(self) -> None:
         _make_tuples(self)
-    rematerialize: bool = False
         super().__post_init__()
 
     def plan(self) -> tuple[Stage, ...]:
@@ -296,6 +299,7 @@ def _check_fields(network: Generator | Discriminator) -> None:
         )
     for field, known in (
         ("attention_form", ATTENTION_FORMS),
+        ("attention_kernel", ATTENTION_KERNELS),
         ("weight_init", INITIALIZERS),
         ("convolutions", CONVOLUTIONS),
         ("attention_block", ATTENTION_BLOCKS),
@@ -307,6 +311,13 @@ def _check_fields(network: Generator | Discriminator) -> None:
                 f"{field}={value!r} is not known; choose one of {', '.join(known)}."
             )
     dtype = jnp.dtype(network.dtype)
+    takes = {"xla": ("float32", "bfloat16"), "cudnn": ("bfloat16",)}
+    kernel = network.attention_kernel
+    if kernel in takes and dtype.name not in takes[kernel]:
+        raise UserError(
+            f"attention_kernel={kernel!r} does not support dtype={dtype.name}; choose "
+            f"dtype={' or '.join(takes[kernel])}, or attention_kernel=plain."
+        )
     if dtype == jnp.float64 and jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise UserError(
             "dtype=float64 needs x64; set jax_enable_x64 or JAX_ENABLE_X64=1."
@@ -358,17 +369,6 @@ def check_range(
         )
 
 
-def _attention_block(
-    network: Generator | Discriminator, resolution: int, conv: Callable[..., SNConv]
-) -> Any:
-    """Returns the attention block that follows a feature map of side `resolution`."""
-    conv = functools.partial(
-        conv, spectral_norm=network.attention_spectral_norm and network.spectral_norm
-    )
-    name = f"attention{resolution}"
-    if network.attention_block == "attention":
-        return _block(network, SelfAttention)(
-            attention_form=network.attention_form,
 def _block(network: Generator | Discriminator, block: Any) -> Any:
     """Returns the class of a block, which rematerialises if the network asks for it.
 
@@ -380,6 +380,18 @@ def _block(network: Generator | Discriminator, block: Any) -> Any:
     return nn.remat(block, static_argnums=list(arguments).index("train"))
 
 
+def _attention_block(
+    network: Generator | Discriminator, resolution: int, conv: Callable[..., SNConv]
+) -> Any:
+    """Returns the attention block that follows a feature map of side `resolution`."""
+    conv = functools.partial(
+        conv, spectral_norm=network.attention_spectral_norm and network.spectral_norm
+    )
+    name = f"attention{resolution}"
+    if network.attention_block == "attention":
+        return _block(network, SelfAttention)(
+            attention_form=network.attention_form,
+            attention_kernel=network.attention_kernel,
             attention_bias=network.attention_bias,
             conv=conv,
             name=name,

@@ -140,7 +140,9 @@ class Run:
             step = _number(step)
         self.check_step(step)
         config = self.config
-        generator, discriminator = networks.build(config.model)
+        # The kernel of the machine that trained may be missing on this one.
+        model = dataclasses.replace(config.model, attention_kernel="plain")
+        generator, discriminator = networks.build(model)
         shapes = jax.eval_shape(
             lambda: state_lib.create(
                 config, generator, discriminator, optim.make_optimizers(config)

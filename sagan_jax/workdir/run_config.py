@@ -18,6 +18,7 @@ Change = tuple[str, Any, Any]
 # A run may be resumed with other values of these; any other change is another run.
 MAY_CHANGE = (
     "name",
+    "model.attention_kernel",
     "model.rematerialize",
     "data.path",
     "data.max_unreadable",

@@ -614,3 +614,10 @@ def test_a_run_below_its_own_images_is_refused_before_anything_is_written(
         assert f"workdir='{tmp_path}/run' lies in data.path='{tmp_path}'" in text
         assert "--workdir" in text
     assert not (tmp_path / "run").exists()
+
+
+def test_a_kernel_of_another_platform_is_refused(tmp_path: Path) -> None:
+    config = tiny_runs.config(model__attention_kernel="cudnn", model__dtype="bfloat16")
+    with pytest.raises(UserError, match=r"attention_kernel='cudnn'.*CPU; choose plain"):
+        train.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

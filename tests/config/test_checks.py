@@ -13,6 +13,7 @@ from sagan_jax.metrics.protocols import PROTOCOLS
 from sagan_jax.networks.attention import ATTENTION_BLOCKS, ATTENTION_FORMS
 from sagan_jax.networks.convolutions import CONVOLUTIONS
 from sagan_jax.networks.layers import CLASS_TABLES, INITIALIZERS
+from sagan_jax.networks.ops import ATTENTION_KERNELS
 from sagan_jax.training.losses import LOSSES
 
 
@@ -46,6 +47,7 @@ def test_a_config_of_four_classes_is_valid() -> None:
     [
         ("model.attention_block", ATTENTION_BLOCKS),
         ("model.attention_form", ATTENTION_FORMS),
+        ("model.attention_kernel", ATTENTION_KERNELS),
         ("model.class_tables", CLASS_TABLES),
         ("model.weight_init", INITIALIZERS),
         ("model.convolutions", CONVOLUTIONS),

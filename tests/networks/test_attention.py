@@ -2,6 +2,7 @@
 
 import functools
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -305,6 +306,41 @@ def test_the_weights_are_stored_only_if_mutable() -> None:
     for mutable in (["attention"], ["spectral", "attention"], True):
         _, updates = block.apply(variables, X, train=True, mutable=mutable)
         assert updates["attention"].keys() == {"weights"}
+
+
+@forms
+def test_the_kernel_of_jax_gives_the_same_output_and_gradients(form: str) -> None:
+    plain = _differentiated(SelfAttention, attention_form=form)
+    kernel = _differentiated(SelfAttention, attention_form=form, attention_kernel="xla")
+    params = _opened(SelfAttention, attention_form=form)[1]["params"]
+    # Float32 sums of up to 24 products; the largest values are about 100.
+    for found, expected in zip(
+        jax.tree.leaves(kernel(params)), jax.tree.leaves(plain(params)), strict=True
+    ):
+        largest = float(np.abs(expected).max())
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * largest)
+
+
+def test_weights_that_are_asked_for_are_those_of_the_plain_form() -> None:
+    block, variables = _opened(SelfAttention, attention_kernel="xla")
+    plain = SelfAttention()
+    found, expected = (
+        b.apply(variables, X, mutable=["attention"]) for b in (block, plain)
+    )
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+@pytest.mark.parametrize(
+    ("mutable", "calls"), [(["spectral"], 1), (["attention"], 0), (True, 0)]
+)
+def test_the_kernel_of_jax_is_used_unless_weights_are_asked_for(
+    mutable: Any, calls: int
+) -> None:
+    block, variables = _opened(SelfAttention, attention_kernel="xla")
+    attend = jax.nn.dot_product_attention
+    with mock.patch.object(jax.nn, "dot_product_attention", wraps=attend) as kernel:
+        jax.eval_shape(lambda: block.apply(variables, X, train=True, mutable=mutable))
+    assert kernel.call_count == calls
 
 
 def test_new_weights_replace_older_ones() -> None:

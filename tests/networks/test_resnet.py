@@ -891,6 +891,16 @@ def test_float32_stays_float32_under_x64(kind: Any) -> None:
         ),
         (Discriminator, {"weight_init": "normal"}, ("='normal'", "xavier, orth")),
         (
+            Discriminator,
+            {"attention_kernel": "flash"},
+            ("attention_kernel='flash'", "plain, xla, cudnn"),
+        ),
+        (
+            Generator,
+            {"attention_kernel": "cudnn"},
+            ("attention_kernel='cudnn'", "dtype=float32", "dtype=bfloat16"),
+        ),
+        (
             Generator,
             {"class_tables": "one+"},
             ("class_tables='one+'", "published, one_plus, one_plus_spectral"),

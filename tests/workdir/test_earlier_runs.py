@@ -124,6 +124,20 @@ def test_its_generator_still_generates_the_same_images(workdir: pathlib.Path) ->
     assert np.abs(found - expected).max() <= 1
 
 
+def test_a_generator_is_loaded_without_the_kernel_of_another_machine(
+    workdir: pathlib.Path,
+) -> None:
+    copy = shutil.copytree(workdir, workdir.with_name("cudnn"))
+    config = json.loads((copy / "config.json").read_text())
+    config["model"] |= {"attention_kernel": "cudnn", "dtype": "bfloat16"}
+    (copy / "config.json").write_text(json.dumps(config))
+    (copy / "starts.jsonl").unlink()  # it was started in float32
+    generator, variables, loaded = sagan_jax.load(copy, ema=False)
+    assert loaded.model.attention_kernel == "cudnn"
+    z, labels = np.zeros((1, generator.latent_dim), np.float32), np.zeros(1, np.int32)
+    assert jax.eval_shape(generator.apply, variables, z, labels).shape == (1, 32, 32, 3)
+
+
 def test_its_config_and_logs_can_be_read(workdir: pathlib.Path) -> None:
     run = run_lib.open_run(workdir)
     assert (run.config.name, run.config.train.steps) == ("quickstart_smoke", 6)
