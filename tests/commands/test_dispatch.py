@@ -40,7 +40,8 @@ def _cheap_step(*args: Any) -> TrainStep:
         bias = state.generator.params["conv"]["bias"]
         moved = 0.5 * bias + pixels.astype(jnp.float32)
         state.generator.params["conv"]["bias"] = moved
-        metrics = {"loss/generator": moved[0], "skipped": jnp.float32(0)}
+        metrics = {"loss/generator": moved[0], "loss/discriminator": moved[1]}
+        metrics["skipped"] = jnp.float32(0)
         return state.replace(step=state.step + 1), metrics
 
     return step
