@@ -44,7 +44,7 @@ PACKAGES = {
     "networks": [
         "channels forms four_ninths im2col nine_products ops outlined resampling "
         "winograd",
-        "convolutions",
+        "convolutions products",
         "costs layers",
         "attention blocks",
         "resnet",
@@ -132,6 +132,7 @@ WITHOUT_JAX += (
     "networks.channels",
     "networks.costs",
     "networks.forms",
+    "networks.products",
 )
 WITHOUT_JAX += ("runtime.machine", "runtime.stop", "training.collapse")
 WITHOUT_JAX += ("runtime.allocator", "commands.memory")

@@ -14,6 +14,7 @@ from sagan_jax import config as config_lib
 from sagan_jax import networks
 from sagan_jax.commands.options import Options
 from sagan_jax.config import Config
+from sagan_jax.networks import forms, products
 from sagan_jax.runtime import compiled
 from sagan_jax.runtime import mesh as mesh_lib
 from sagan_jax.training import optim
@@ -53,6 +54,7 @@ def dry_run(config: Config, *, compile_step: bool = False) -> str:
         _parameters("generator", state.generator.params),
         _parameters("discriminator", state.discriminator.params),
         _arithmetic(config, state, lowered, mesh.size),
+        _convolutions(config, mesh.devices.flat[0].platform),
     ]
     if compile_step:
         devices = list(mesh.devices.flat)
@@ -82,6 +84,29 @@ def _parameters(name: str, params: Mapping[str, Any]) -> str:
         f"  {'total':<26}{len(jax.tree.leaves(params)):>10}{_size(params):>16,}"
     )
     return "\n".join(rows)
+
+
+def _convolutions(config: Config, platform: str) -> str:
+    """Returns a table of a step's convolutions, and the forms of their products."""
+    rows: dict[tuple[str, products.Convolution], dict[str, str]] = {}
+    for network, convolution, product in products.step_products(config):
+        form = products.form_of(config, platform, product)
+        rows.setdefault((network, convolution), {})[product.result] = form
+    results = (forms.OUTPUT, forms.INPUT_GRADIENT, forms.KERNEL_GRADIENT)
+    lines = [
+        f"convolutions on {platform} (model.convolutions={config.model.convolutions})",
+        f"  {'':<64}" + "".join(f"{result:<17}" for result in results),
+    ]
+    for (network, c), found in rows.items():
+        shape = (
+            f"{c.layer} {c.kernel}x{c.kernel}, {c.side} px, {c.inputs} to {c.outputs}"
+        )
+        name = f"{network[0].upper()} {c.name}"
+        chosen = "".join(f"{found.get(result, '-'):<17}" for result in results)
+        lines.append(f"  {name:<21}{shape:<43}{chosen}".rstrip())
+    count = products.step_operations(config, platform) / config.train.batch_size
+    lines.append(f"  {count / 1e9:,.1f} GFLOP per image in these forms")
+    return "\n".join(lines)
 
 
 def _in_order(params: Mapping[str, Any]) -> list[tuple[str, Any]]:

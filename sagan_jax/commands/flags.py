@@ -19,8 +19,8 @@ from sagan_jax.config import Config
 from sagan_jax.errors import UserError
 from sagan_jax.files import names
 
-_PLAIN = ("workdir", "step", "truncations", "to", "labels", "count", "out")
-_PLAIN += ("dry_run", "keep_memory")
+_PLAIN: tuple[str, ...] = ("workdir", "step", "truncations", "to", "labels", "count")
+_PLAIN += ("out", "dry_run", "keep_memory")
 
 
 def define_config() -> absl_flags.FlagHolder[Config]:

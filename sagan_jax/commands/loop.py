@@ -22,7 +22,7 @@ from sagan_jax.runtime import mesh as mesh_lib
 from sagan_jax.runtime import processes
 from sagan_jax.runtime.stop import StopRequest
 from sagan_jax.training.collapse import Sign, Watch, recent
-from sagan_jax.training.state import GanState
+from sagan_jax.training.state import GanState, NetworkState
 from sagan_jax.workdir import checkpoint, telemetry
 from sagan_jax.workdir.run import Run
 
@@ -295,6 +295,6 @@ def _generator_of(state: GanState) -> GanState:
         step=copy(state.step),
         skipped=copy(state.skipped),
         generator=generator,
-        discriminator=None,
+        discriminator=NetworkState({}, {}, {}, ()),
         ema=copy(state.ema),
     )

@@ -103,14 +103,20 @@ def _on_accelerator(platform: str, layer: str) -> str:
     return "phases" if platform == "tpu" else "transposed"
 
 
-def operations(product: Product, form: str) -> float:
+def operations(product: Product, form: str, *, small: bool = True) -> float:
     """Returns the multiplications and additions of a product's matrix products.
 
     Those of the form's transforms are not counted, nor that taps on a padded border
     need none.
+
+    Args:
+      product: the product.
+      form: a key of COSTS.
+      small: whether a 1x1 kernel comes before upsampling and after pooling, where the
+        map is small.
     """
     places = product.side**2 * product.batch
+    if product.kernel == 1 and product.layer != CONV and small:
+        places //= 4
     taps = product.kernel**2 * product.inputs * product.outputs
-    if product.kernel == 1 and product.layer != CONV:
-        places //= 4  # on the small map
     return 2.0 * places * taps * COSTS[form]

@@ -3,6 +3,8 @@
 Feature maps are NHWC, kernels HWIO. Nothing here holds state.
 """
 
+from typing import Literal, cast
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -123,7 +125,7 @@ def attend_by(
         one_head(key),
         one_head(value),
         scale=1.0,
-        implementation=kernel,
+        implementation=cast(Literal["xla", "cudnn"], kernel),
     )
     return out[:, :, 0, : value.shape[-1]]
 

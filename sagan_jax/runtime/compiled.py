@@ -83,6 +83,7 @@ def describe(compiled: jax.stages.Compiled, devices: list[jax.Device]) -> Progra
       devices: the devices of its mesh.
     """
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
+    assert memory is not None  # all of jax's compilers report it
     return Program(
         platform=devices[0].platform,
         device=devices[0].device_kind,
