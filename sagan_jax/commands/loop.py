@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from sagan_jax.commands import schedule
 from sagan_jax.data import pipeline
@@ -283,7 +284,8 @@ def _generator_of(state: GanState) -> GanState:
     """Returns a copy of what sheets show of a state, which a step may then donate."""
 
     def copy(tree: Any) -> Any:
-        return jax.tree.map(lambda x: jax.device_put(x, may_alias=False), tree)
+        # Of one device only: other processes make no sheets, and copy nothing.
+        return jax.tree.map(lambda x: jnp.copy(x.addressable_data(0)), tree)
 
     generator = dataclasses.replace(
         state.generator,

@@ -62,6 +62,19 @@ def replacing(path: Path) -> Iterator[Path]:
         _remove(temporary)
 
 
+def write_private(path: Path, content: bytes) -> None:
+    """Replaces a file by one that only this user can read and write.
+
+    Raises:
+      OSError: the place cannot be written to.
+    """
+    with replacing(path) as temporary:
+        # Never open to others, not even before its mode could be changed.
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+
+
 def cut(path: Path, size: int) -> None:
     """Shortens a file to its first `size` bytes, in place.
 

@@ -102,10 +102,7 @@ def _save(path: Path, facts: Facts, compiled: jax.stages.Compiled) -> None:
     _make_private(path.parent)
     content = pickle.dumps(serialize_executable.serialize(compiled))
     body = json.dumps(dict(facts), sort_keys=True).encode() + b"\n" + content
-    with whole.replacing(path) as temporary:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(_digest(body) + body)
+    whole.write_private(path, _digest(body) + body)
     _bound(path)
 
 
@@ -158,7 +155,9 @@ def _check_private(path: Path, found: os.stat_result) -> None:
     if found.st_uid != os.geteuid():
         raise _UnusableError(f"{str(path)!r} belongs to another user")
     if stat.S_IMODE(found.st_mode) & 0o077:
-        raise _UnusableError(f"{str(path)!r} is open to other users; chmod go-rwx")
+        raise _UnusableError(
+            f"{str(path)!r} is open to other users; close it to them, or delete it"
+        )
 
 
 def _bound(newest: Path) -> None:

@@ -26,15 +26,21 @@ def _kernel_side(name: str) -> int:
 
 
 def _arrays(
-    layer: str, side: int, size: tuple[int, int], dtype: Any, n: int = 3
+    layer: str,
+    side: int,
+    size: tuple[int, int],
+    dtype: Any,
+    n: int = 3,
+    inputs: int = 8,
+    outputs: int = 11,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns x, a kernel and dy with 8 and 11 channels."""
+    """Returns x, a kernel and dy."""
     keys = jax.random.split(jax.random.key(side + size[0]), 3)
     h, w = size
     if layer == forms.CONV_POOL:
         h, w = h + h % 2, w + w % 2
-    x = jax.random.normal(keys[0], (n, h, w, 8), dtype)
-    kernel = jax.random.normal(keys[1], (side, side, 8, 11), dtype)
+    x = jax.random.normal(keys[0], (n, h, w, inputs), dtype)
+    kernel = jax.random.normal(keys[1], (side, side, inputs, outputs), dtype)
     y = jax.eval_shape(PLAIN[layer], x, kernel)
     return x, kernel, jax.random.normal(keys[2], y.shape, dtype)
 
@@ -69,12 +75,11 @@ LAYERS: dict[str, Callable[..., jax.Array]] = {
 
 
 @pytest.fixture
-def no_threshold(monkeypatch: pytest.MonkeyPatch) -> Any:
+def no_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chooses forms for small products too."""
     monkeypatch.setattr(forms, "SMALL", 0)
-    jax.clear_caches()  # choices are made while tracing
-    yield
-    jax.clear_caches()
+    # Choices are made while tracing, and remembered by shape: tests that use this take
+    # shapes of their own.
 
 
 @pytest.mark.usefixtures("no_threshold")
@@ -84,7 +89,7 @@ def test_second_derivatives_equal_those_of_the_layer_as_written(
     layer: str, side: int
 ) -> None:
     with jax.enable_x64(True):
-        x, kernel, _ = _arrays(layer, side, (16, 16), jnp.float64, n=2)
+        x, kernel, _ = _arrays(layer, side, (16, 16), jnp.float64, 2, 17, 19)
 
         def penalty(convolve: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
             def norm(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -108,7 +113,7 @@ def test_plain_leaves_the_layer_as_it_is_written(layer: str) -> None:
 
 @pytest.mark.usefixtures("no_threshold")
 def test_a_program_has_the_forms_of_the_platform_it_is_lowered_for() -> None:
-    x, kernel, _ = _arrays(forms.UPSAMPLE_CONV, 3, (16, 16), jnp.float32)
+    x, kernel, _ = _arrays(forms.UPSAMPLE_CONV, 3, (16, 16), jnp.float32, 2, 17, 20)
     traced = jax.jit(convolutions.upsample_conv).trace(x, kernel)
     text = {p: traced.lower(lowering_platforms=(p,)).as_text() for p in forms.PLATFORMS}
     products = {
@@ -120,7 +125,7 @@ def test_a_program_has_the_forms_of_the_platform_it_is_lowered_for() -> None:
 
 @pytest.mark.usefixtures("no_threshold")
 def test_layers_run_under_vmap() -> None:
-    x, kernel, _ = _arrays(forms.CONV, 3, (16, 16), jnp.float32)
+    x, kernel, _ = _arrays(forms.CONV, 3, (16, 16), jnp.float32, 2, 17, 20)
     kernels = jnp.stack([kernel, 2 * kernel])
     found = jax.vmap(convolutions.conv, in_axes=(None, 0))(x, kernels)
     _assert_close(found[1], PLAIN[forms.CONV](x, 2 * kernel), 1e-5)

@@ -55,6 +55,8 @@ OTHER_VALUES: dict[str, Any] = {
     "class_tables": "one_plus",
     "weight_init": "orthogonal",
     "convolutions": "plain",
+    "attention_kernel": "xla",
+    "rematerialize": True,
     "dtype": jnp.dtype("bfloat16"),
 }
 
