@@ -155,9 +155,7 @@ def _check_private(path: Path, found: os.stat_result) -> None:
     if found.st_uid != os.geteuid():
         raise _UnusableError(f"{str(path)!r} belongs to another user")
     if stat.S_IMODE(found.st_mode) & 0o077:
-        raise _UnusableError(
-            f"{str(path)!r} is open to other users; close it to them, or delete it"
-        )
+        raise _UnusableError(f"{str(path)!r} is open to other users; delete it")
 
 
 def _bound(newest: Path) -> None:

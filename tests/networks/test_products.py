@@ -10,7 +10,7 @@ from sagan_jax.config import Config, ModelConfig, TrainConfig
 from sagan_jax.networks import build, convolutions, products
 
 MODELS = {
-    "imagenet128": ModelConfig(width=4, attention_resolutions=(32, 64)),
+    "imagenet128": ModelConfig(width=8, attention_resolutions=(32, 64)),
     "32 px": ModelConfig(resolution=32, width=4, attention_resolutions=(16,)),
     "no attention": ModelConfig(resolution=64, width=4, attention_resolutions=()),
     "residual": ModelConfig(

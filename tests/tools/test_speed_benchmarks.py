@@ -58,7 +58,7 @@ def test_every_form_of_a_product_is_timed(tune, layer):
 
 def test_tune_prints_and_appends_a_line_for_each_product(tune, capsys, tmp_path):
     out = tmp_path / "tune.jsonl"
-    common = ["--config", "experiments/quickstart.py", "--batch", "2", "--width", "2"]
+    common = ["--config", "experiments/quickstart.py", "--batch", "2", "--width", "8"]
     tune.main([*common, "--layers", "conv", "--sides", "8", "--seconds", "0"])
     few = ["--layers", CONV_POOL, "--sides", "16", "--seconds", "0"]
     tune.main([*common, *few, "--out", str(out)])
@@ -90,7 +90,7 @@ def test_kernels_are_found_with_their_vectors(step_time):
 @pytest.mark.slow
 def test_the_parts_and_the_whole_of_a_step_are_timed(step_time, capsys, tmp_path):
     out = tmp_path / "step.jsonl"
-    small = ["--batch", "2", "--width", "2", "--steps", "2"]
+    small = ["--batch", "2", "--width", "8", "--steps", "2"]
     step_time.main(["--config", "experiments/quickstart.py", *small, "--out", str(out)])
     (record,) = map(json.loads, out.read_text().splitlines())
     assert record["seconds"] > 0
