@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--config", default="experiments/imagenet128.py")
     parser.add_argument("--batch", type=int, help="images per step, instead of its own")
-    parser.add_argument("--width", type=int, help="width of both networks, likewise")
+    parser.add_argument("--width", type=int, help="width of both networks")
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="GROUP.FIELD=VALUE", dest="changes"
     )

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--config", default="experiments/imagenet128.py")
     parser.add_argument("--batch", type=int, help="images per step, instead of its own")
-    parser.add_argument("--width", type=int, help="width of both networks, likewise")
+    parser.add_argument("--width", type=int, help="width of both networks")
     parser.add_argument("--layers", nargs="+", help="only these, such as 'conv'")
     parser.add_argument("--sides", type=int, nargs="+", help="only maps of these sides")
     parser.add_argument("--seconds", type=float, default=0.5, help="per form")
