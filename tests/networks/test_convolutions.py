@@ -1,5 +1,6 @@
 """Every form of a convolution against the layer as it is written."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sagan_jax.networks import convolutions, forms
 from sagan_jax.networks.convolutions import FORMS, PLAIN, Layer
@@ -123,6 +125,32 @@ def test_layers_run_under_vmap() -> None:
     kernels = jnp.stack([kernel, 2 * kernel])
     found = jax.vmap(convolutions.conv, in_axes=(None, 0))(x, kernels)
     _assert_close(found[1], PLAIN[forms.CONV](x, 2 * kernel), 1e-5)
+
+
+@pytest.mark.usefixtures("no_threshold")
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_batch_may_be_split_over_devices(layer: str) -> None:
+    x, kernel, dy = _arrays(layer, 3, (16, 16), jnp.float32, 4, 18, 21)
+    mesh = Mesh(np.asarray(jax.devices()[:4]), ("data",))
+    rows = NamedSharding(mesh, PartitionSpec("data"))
+
+    def gradients(x: jax.Array, kernel: jax.Array, dy: jax.Array) -> Any:
+        return jax.vjp(LAYERS[layer], x, kernel)[1](dy)
+
+    expected = jax.vjp(PLAIN[layer], x, kernel)[1](dy)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    split = (
+        jax.device_put(x, rows),
+        jax.device_put(kernel, everywhere),
+        jax.device_put(dy, rows),
+    )
+    compiled = jax.jit(gradients).lower(*split).compile()
+    for value, true in zip(compiled(*split), expected, strict=True):
+        _assert_close(value, true, 1e-5)
+    kinds = set(
+        re.findall(r"(all-\w+|collective-permute|reduce-scatter)\(", compiled.as_text())
+    )
+    assert kinds == {"all-reduce"}
 
 
 REAL = [(128, 64, 64), (64, 128, 128), (32, 256, 256), (16, 512, 512), (8, 1024, 1024)]

@@ -98,8 +98,8 @@ def test_a_pass_gives_the_same_outputs_states_and_gradients(name: str) -> None:
 
 @each_network
 def test_the_blocks_are_computed_again_instead_of_kept(name: str) -> None:
-    # What the forward pass hands to the backward pass. XLA's CPU compiler undoes it by
-    # sharing equal sums, so memory is no measure here.
+    # What the forward pass hands to the backward pass. The memory of the compiled
+    # program is no measure here: on a CPU it does not fall.
     def kept(rematerialize: bool) -> int:
         network = _network(name, rematerialize=rematerialize)
         x, labels = _inputs(name)
