@@ -25,7 +25,6 @@ from sagan_jax.commands import memory
 from sagan_jax.commands.failures import reported
 from sagan_jax.commands.options import Options
 from sagan_jax.files import names
-from sagan_jax.runtime import allocator
 
 MODES = {name: f"sagan_jax.commands.{name}" for name in ("train", "sample", "evaluate")}
 """The module of each mode, with a function `main(options)`; imported when needed."""
@@ -91,7 +90,6 @@ def _parse(argv: list[str]) -> list[str]:
 def run() -> None:
     """Entry point; errors that the user can fix are one sentence and exit code 1."""
     with reported():
-        allocator.share_one_arena()
         app.run(main, flags_parser=_parse)
 
 

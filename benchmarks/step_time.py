@@ -23,7 +23,7 @@ from typing import Any
 from sagan_jax.commands import experiment_files
 from sagan_jax.config import Config
 from sagan_jax.networks import costs, products
-from sagan_jax.runtime import allocator
+from sagan_jax.runtime import allocator, devices
 
 Facts = dict[str, Any]
 
@@ -49,9 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     config.model.width = options.width or config.model.width
     for change in options.changes:
         set_field(config, change)
-    allocator.share_one_arena()
-    if not options.nokeep_memory:
-        allocator.keep(costs.step_bytes(config))
+    if not options.nokeep_memory and allocator.keep(costs.step_bytes(config)).on:
+        devices.run_in_calling_thread()
     facts = {"config": options.config, **whole(config, options.steps)}
     if not options.no_parts:
         facts["parts"] = parts(config, options.steps)
@@ -80,6 +79,7 @@ def whole(config: Config, steps: int) -> Facts:
     traced = time.perf_counter()
     compiled = lowered.compile()
     done = time.perf_counter()
+    allocator.release()
     memory = compiled.memory_analysis()
     times, faults, processor = [], [], []
     for _ in range(steps + 2):

@@ -21,7 +21,7 @@ from typing import Any
 from sagan_jax.commands import experiment_files
 from sagan_jax.networks import forms, products
 from sagan_jax.networks.forms import Product
-from sagan_jax.runtime import allocator
+from sagan_jax.runtime import allocator, devices
 
 Facts = dict[str, Any]
 
@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=0.5, help="per form")
     parser.add_argument("--out", metavar="FILE", help="append the lines to this file")
     options = parser.parse_args(argv)
-    allocator.share_one_arena()
-    allocator.keep(0)
+    if allocator.keep(0).on:
+        devices.run_in_calling_thread()
     config = experiment_files.load(options.config)
     config.train.batch_size = options.batch or config.train.batch_size
     config.model.width = options.width or config.model.width

@@ -42,7 +42,7 @@ PACKAGES = {
         "mesh",
     ],
     "networks": [
-        "channels forms four_ninths im2col nine_products ops outlined resampling "
+        "channels forms four_ninths im2col nine_products ops outlined resampling",
         "winograd",
         "convolutions products",
         "costs layers",

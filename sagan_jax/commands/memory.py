@@ -1,4 +1,4 @@
-"""The memory setting of a training, made before jax is imported."""
+"""The memory setting of a training, made before the devices are opened."""
 
 import os
 
@@ -16,9 +16,13 @@ def keep(options: Options) -> None:
     if not options.keep_memory:
         return
     config = options.needed_config()
-    # Every device of a CPU holds a state of its own in the memory of this machine.
     count = os.environ.get("JAX_NUM_CPU_DEVICES", "")
-    devices = config.mesh.devices or (int(count) if count.isdecimal() else 1) or 1
-    kept = allocator.keep(devices * costs.step_bytes(config, devices))
+    if (config.mesh.devices or (int(count) if count.isdecimal() else 1) or 1) > 1:
+        return  # each device has a thread of its own, and only the main one keeps
+    kept = allocator.keep(costs.step_bytes(config))
+    if kept.on:
+        from sagan_jax.runtime import devices  # imports jax
+
+        devices.run_in_calling_thread()
     if kept.remark:
         print(kept.remark, flush=True)

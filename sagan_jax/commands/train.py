@@ -18,7 +18,7 @@ from sagan_jax.errors import UserError, naming
 from sagan_jax.evaluation import results
 from sagan_jax.evaluation.scorer import Scorer
 from sagan_jax.files import json_lines, lock, names, paths
-from sagan_jax.runtime import devices, processes
+from sagan_jax.runtime import allocator, devices, processes
 from sagan_jax.runtime import mesh as mesh_lib
 from sagan_jax.training import optim
 from sagan_jax.training import state as state_lib
@@ -170,6 +170,7 @@ def train_until_interrupted(
         if stored and not loop.is_stopping:
             step_fn, remark = stored.get(step_fn, state)
             loop.say(remark)
+            allocator.release()
         outcome = loop.steps(step_fn, several_fn, state)
     if isinstance(outcome, Collapse):
         return outcome

@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from sagan_jax.networks.outlined import outlined
+
 _POINTS = {
     2: (Fraction(0), Fraction(1), Fraction(-1)),
     4: (Fraction(0), Fraction(3, 4), Fraction(-3, 4), Fraction(3, 2), Fraction(-3, 2)),
@@ -83,14 +85,14 @@ def kernel_gradient(m: int, x: jax.Array, dy: jax.Array) -> jax.Array:
     n, h, w, k = padded.shape
     cells = padded.reshape(n, h // m, m, w // m, m, k)
     adjoint = _transposed(matrices.outputs)
-    rows = combine(adjoint, [cells[:, :, i] for i in range(m)])
+    rows = _first(m, adjoint, [cells[:, :, i] for i in range(m)])
     tiles_dy = [combine(adjoint, [row[:, :, :, j] for j in range(m)]) for row in rows]
     products = [
         [_flat(a).T @ _flat(b) for a, b in zip(row_x, row_dy, strict=True)]
         for row_x, row_dy in zip(tiles_x, tiles_dy, strict=True)
     ]
     adjoint = _transposed(matrices.kernel)
-    columns = [combine(adjoint, list(column)) for column in zip(*products, strict=True)]
+    columns = [_first(m, adjoint, column) for column in zip(*products, strict=True)]
     taps = [combine(adjoint, list(row)) for row in zip(*columns, strict=True)]
     return jnp.stack([jnp.stack(row) for row in taps])
 
@@ -105,7 +107,7 @@ def _convolved(
 ) -> jax.Array:
     matrices = transforms(m)
     n, h, w, _ = x.shape
-    rows = combine(matrices.kernel, list(kernel))
+    rows = _first(m, matrices.kernel, list(kernel))
     kernels = [combine(matrices.kernel, list(row)) for row in rows]
     products = [
         [
@@ -114,7 +116,7 @@ def _convolved(
         ]
         for row, row_kernels in zip(_input_tiles(x, m), kernels, strict=True)
     ]
-    halves = [combine(matrices.outputs, row) for row in products]
+    halves = [_first(m, matrices.outputs, row) for row in products]
     columns = [combine(matrices.outputs, list(c)) for c in zip(*halves, strict=True)]
     cells = jnp.stack(
         [jnp.stack([column[i] for column in columns], 3) for i in range(m)], 2
@@ -130,7 +132,8 @@ def _input_tiles(x: jax.Array, m: int) -> list[list[jax.Array]]:
     x = _pad(x, (1, 1 + m * down - h), (1, 1 + m * across - w))
     width, matrix = x.shape[2], transforms(m).inputs
     starts = range(m + 2)
-    rows = combine(
+    rows = _first(
+        m,
         matrix,
         [
             lax.slice(
@@ -154,6 +157,16 @@ def _input_tiles(x: jax.Array, m: int) -> list[list[jax.Array]]:
         )
         for row in rows
     ]
+
+
+def _first(m: int, matrix: Matrix, arrays: Sequence[jax.Array]) -> list[jax.Array]:
+    """Returns `combine(matrix, arrays)`, the first axis of a transform."""
+    # XLA would repeat these sums in each of the sums over the second axis, which then
+    # read the map m + 2 times as often and are all compiled one by one. For m = 2 maps
+    # are small and kernels large, and storing sums of kernels costs more.
+    if m == 2:
+        return combine(matrix, arrays)
+    return outlined(lambda *arrays: combine(matrix, arrays))(*arrays)
 
 
 def _matrix_product(x: jax.Array, kernel: jax.Array, contracted: int) -> jax.Array:

@@ -2,8 +2,13 @@
 
 A step on a CPU allocates one block for all of its temporary arrays, 2 GB at 128 px.
 glibc returns a block of that size to the kernel when it is freed, and the next step
-pays for every page again: hundreds of thousands of page faults. Both functions change
-the whole process, so they are for programs, never for the import of a library.
+pays for every page again: hundreds of thousands of page faults. `keep` changes the
+whole process, so it is for programs, never for the import of a library.
+
+Only the arena of the main thread keeps large blocks: those of other threads map and
+unmap each block of more than 64 MiB, whatever is set. So steps have to run in the main
+thread. One arena for all threads is no way out: while it compiles or makes a step, XLA
+has many threads that allocate, and they would wait for each other.
 """
 
 import ctypes
@@ -17,7 +22,7 @@ REST = 2 * GIB
 """Memory besides that of the steps: libraries, the compiler, input, sheets."""
 
 # Parameters of mallopt(3), by their numbers in malloc.h.
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 
 _SETTINGS = {
     _MMAP_MAX: 0,  # large blocks come from the heap too
@@ -38,26 +43,13 @@ class Kept(NamedTuple):
     remark: str
 
 
-def share_one_arena() -> None:
-    """Makes all threads share one arena; does nothing without glibc or on a GPU.
-
-    Call it before any thread starts: `keep` depends on it. A thread would otherwise get
-    an arena of its own, which holds no block of more than 64 MiB: larger ones are
-    mapped and unmapped whatever else is set. Arenas are never removed, and later
-    threads take over those of earlier ones, so which step is slow would be a matter of
-    chance.
-    """
-    if _has_glibc() and machine.runs_on_cpu():
-        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
-
-
 def keep(step_bytes: int) -> Kept:
     """Makes this process keep freed memory, if that helps and there is enough of it.
 
-    Call it before jax is imported. Enough is twice the memory of a step, and REST.
-    Nothing is returned any more, and the block of a step may move once or twice before
-    it finds its own place again: glibc keeps the few bytes that align a block for small
-    objects, until it has enough of those, and without them the old place is too small.
+    Enough is twice the memory of a step, and REST. Nothing is returned any more but by
+    `release`, and the block of a step may move once or twice before it finds its own
+    place again: glibc keeps the few bytes that align a block for small objects, until
+    it has enough of those, and without them the old place is too small.
 
     Args:
       step_bytes: the memory that a step needs, as `networks.costs.step_bytes` has it.
@@ -70,27 +62,19 @@ def keep(step_bytes: int) -> Kept:
             f"{needed / GIB:.1f} GiB are needed to keep it, and there are "
             f"{found / GIB:.1f}"
         )
-    if arenas() > 1:
-        return _returned("threads were started before it could be kept")
     library = ctypes.CDLL(None)
     if not all(library.mallopt(name, value) for name, value in _SETTINGS.items()):
         return _returned("the C library refused to keep it")
     return Kept(True, "memory: kept from step to step; --nokeep_memory returns it")
 
 
-def arenas() -> int:
-    """Returns how many arenas glibc's malloc has made in this process."""
-    library = ctypes.CDLL(None)
-    text, size = ctypes.c_char_p(), ctypes.c_size_t()
-    library.open_memstream.restype = ctypes.c_void_p
-    stream = ctypes.c_void_p(
-        library.open_memstream(ctypes.byref(text), ctypes.byref(size))
-    )
-    library.malloc_info(0, stream)
-    library.fclose(stream)
-    count = (text.value or b"").count(b"<heap nr=")
-    library.free(text)
-    return count
+def release() -> None:
+    """Returns the free memory of this process to the kernel, once.
+
+    For what compiling a program leaves behind, before its steps begin.
+    """
+    if _has_glibc():
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _returned(reason: str) -> Kept:

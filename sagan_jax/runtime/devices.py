@@ -45,6 +45,14 @@ def start() -> list[str]:
     ]
 
 
+def run_in_calling_thread() -> None:
+    """Makes a single CPU device run programs in the thread that calls them.
+
+    Call it before the backend starts. A call then returns when its program is done.
+    """
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+
 def in_words(count: int) -> str:
     """Returns the first `count` devices in words, such as '2 gpu (NVIDIA H200)'.
 

@@ -6,7 +6,7 @@ from experiments import quickstart
 from sagan_jax.commands import memory
 from sagan_jax.commands.options import Options
 from sagan_jax.networks import costs
-from sagan_jax.runtime import allocator
+from sagan_jax.runtime import allocator, devices
 
 
 @pytest.fixture
@@ -19,6 +19,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return allocator.Kept(True, "memory: kept")
 
     monkeypatch.setattr(allocator, "keep", keep)
+    monkeypatch.setattr(devices, "run_in_calling_thread", lambda: None)
     monkeypatch.delenv("JAX_NUM_CPU_DEVICES", raising=False)
     return found
 
@@ -32,15 +33,30 @@ def test_the_memory_of_a_step_is_asked_for(
     assert capsys.readouterr().out == "memory: kept\n"
 
 
-def test_every_device_has_a_state_of_its_own(
+def test_steps_run_in_the_thread_that_keeps(
     asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    called: list[bool] = []
+    monkeypatch.setattr(devices, "run_in_calling_thread", lambda: called.append(True))
+    memory.keep(Options(config=quickstart.get_config()))
+    assert called == [True]
+
+
+@pytest.mark.parametrize("variable", [True, False])
+def test_several_devices_keep_nothing(
+    variable: bool,
+    asked: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     config = quickstart.get_config()
-    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "8")
+    if variable:
+        monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "8")
+    else:
+        config.mesh.devices = 2
     memory.keep(Options(config=config))
-    config.mesh.devices = 2
-    memory.keep(Options(config=config))
-    assert asked == [8 * costs.step_bytes(config, 8), 2 * costs.step_bytes(config, 2)]
+    assert asked == []
+    assert capsys.readouterr().out == ""
 
 
 def test_the_flag_turns_it_off(

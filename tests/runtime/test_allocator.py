@@ -16,11 +16,11 @@ HAS_GLIBC = pytest.mark.skipif(
 )
 GIB = 2**30
 
-# Blocks as XLA allocates them, in a thread of a pool. glibc first tries to keep the few
+# Blocks as XLA allocates them, in the main thread. glibc first tries to keep the few
 # bytes between two aligned blocks for small objects; after some blocks it has enough of
 # them, and each block finds the place of the last one.
 REPEATED = """
-import concurrent.futures, ctypes, json, resource, threading
+import ctypes, json, resource
 from sagan_jax.runtime import allocator, machine
 machine.this_machine = lambda: machine.Machine("cpu", 64 * 2**30)
 library = ctypes.CDLL(None)
@@ -31,17 +31,10 @@ def use_block():
     library.free(block)
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    pool.submit(use_block).result()
+    use_block()
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 {start}
-pool = concurrent.futures.ThreadPoolExecutor(1)
 print(json.dumps([kept, [faults() for _ in range(16)]]))
-"""
-# Four threads that allocate.
-THREADS = """
-threads = [threading.Thread(target=bytearray, args=[9999]) for _ in range(4)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
 """
 PAGES = 48 * 2**20 // 4096
 
@@ -60,9 +53,7 @@ def _run(start: str, program: str = REPEATED) -> Any:
 
 @HAS_GLIBC
 def test_blocks_come_to_cost_no_page_faults() -> None:
-    (on, remark), faults = _run(
-        "allocator.share_one_arena(); kept = allocator.keep(2**30)"
-    )
+    (on, remark), faults = _run("kept = allocator.keep(2**30)")
     assert on
     assert "--nokeep_memory" in remark
     assert max(faults[-4:]) < PAGES / 100
@@ -75,23 +66,11 @@ def test_without_the_setting_each_block_costs_a_fault_per_page() -> None:
 
 
 @HAS_GLIBC
-def test_arenas_of_earlier_threads_are_noticed() -> None:
-    # Their memory would still be returned: the fault that `share_one_arena` prevents.
-    threads = "[threading.Thread(target=bytearray, args=[9999]) for _ in range(4)]"
-    start = (
-        f"threads = {threads}\nfor t in threads: t.start()\nfor t in threads: t.join()"
-    )
-    (on, remark), faults = _run(f"{start}\nkept = allocator.keep(2**30)")
-    assert not on
-    assert "threads were started" in remark
-    assert min(faults) >= PAGES
-
-
-@HAS_GLIBC
-def test_one_arena_is_shared_by_all_threads() -> None:
-    count = "kept = allocator.arenas()"
-    assert _run(f"{THREADS}{count}")[0] > 1
-    assert _run(f"allocator.share_one_arena()\n{THREADS}{count}")[0] == 1
+def test_free_memory_is_returned_when_asked() -> None:
+    start = "kept = allocator.keep(2**30)\nfor _ in range(8): use_block()"
+    released = f"{start}\nallocator.release()"
+    assert _run(start)[1][0] < PAGES / 100
+    assert _run(released)[1][0] >= PAGES - 1
 
 
 def test_too_little_memory_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
