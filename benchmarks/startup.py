@@ -110,15 +110,21 @@ def overridden(path: str, overrides: Sequence[str]) -> Config:
 
 
 def compile_seconds(config: Config) -> float:
-    """Returns the seconds from tracing a step to its executable, in this process."""
+    """Returns the seconds from tracing a step to its executable, in this process.
+
+    The process is set up as launch.py does it.
+    """
     import jax
 
     from sagan_jax import networks
-    from sagan_jax.commands import dry_run
+    from sagan_jax.commands import dry_run, memory
+    from sagan_jax.commands.options import Options
     from sagan_jax.runtime import mesh as mesh_lib
+    from sagan_jax.runtime import stored
     from sagan_jax.training import optim, state
     from sagan_jax.training.train_step import make_train_step
 
+    memory.keep(Options(config=config))
     mesh_lib.start(config)
     mesh = mesh_lib.make_mesh(config)
     parts = (config, *networks.build(config.model), optim.make_optimizers(config))
@@ -126,7 +132,7 @@ def compile_seconds(config: Config) -> float:
     step = mesh_lib.jit_step(make_train_step(*parts, mesh_lib.constrain(mesh)), mesh)
     batch = dry_run.batch(config)
     begin = time.perf_counter()
-    step.lower(shapes, batch).compile()
+    stored.lowered(lambda: step.lower(shapes, batch)).compile()
     return time.perf_counter() - begin
 
 

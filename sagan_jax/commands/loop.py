@@ -96,6 +96,7 @@ class Loop:
         self._parts, self._run, self._config = parts, run, config
         self._start, self._may_roll_back = start, may_roll_back
         self._undrawn: GanState | None = None
+        self._answered = False
         self._watch = Watch(recent(json_lines.newest_first(run.metrics), start))
         self._manager = stack.enter_context(
             checkpoint.open_manager(
@@ -139,6 +140,12 @@ class Loop:
     def is_stopping(self) -> bool:
         """Whether somebody asked the run to stop."""
         return self._stop.requested
+
+    def answer_stop(self) -> None:
+        """Says once, before the first step, that a request to stop was heard."""
+        if self._stop.requested and not self._answered:
+            self._answered = True
+            self.say("stopping once the step is compiled; the next start loads it")
 
     def say(self, sentence: str) -> None:
         """Prints a sentence, unless it is ''."""

@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -23,6 +25,10 @@ OUTSIDE = (
     "rollbacks",
 )
 """Fields of `config.train` that no program depends on."""
+
+
+_POLL = 0.2
+"""Seconds between two looks at whether the run is asked to stop."""
 
 
 class StoredStep:
@@ -46,23 +52,32 @@ class StoredStep:
             )
             pool.shutdown(wait=False)
 
-    def get(self, jitted: jax.stages.Wrapped, state: GanState) -> tuple[Any, str]:
+    def get(
+        self,
+        jitted: jax.stages.Wrapped,
+        state: GanState,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> tuple[Any, str]:
         """Returns the step, and a line about an entry that could not be used, or ''.
 
         Args:
           jitted: the step, to compile if it is not stored.
           state: the state that it will be called with.
+          meanwhile: called again and again while the step is loaded or compiled.
         """
         if not self._path or not self._facts:
             return jitted, ""
-        found = self._loading.result()
+        found = _awaited(self._loading, meanwhile)
         if found.program is not None:
             return found.program, ""
         batch = dry_run.batch(self._config)
-        program = stored.compile_and_save(
-            self._path, self._facts, lambda: jitted.lower(state, batch)
+        path, facts = self._path, self._facts
+        compiling = _in_thread(
+            lambda: stored.compile_and_save(
+                path, facts, lambda: jitted.lower(state, batch)
+            )
         )
-        return program, found.remark
+        return _awaited(compiling, meanwhile), found.remark
 
 
 def name(config: Config, devices: int) -> str:
@@ -73,6 +88,31 @@ def name(config: Config, devices: int) -> str:
     }
     parts["train"] = {k: v for k, v in parts["train"].items() if k not in OUTSIDE}
     return json.dumps([parts, devices], sort_keys=True)
+
+
+def _in_thread(work: Callable[[], Any]) -> Future[Any]:
+    """Returns the future of `work`, which does not keep the process from ending."""
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # raised again where the result is asked for
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def _awaited(future: Future[Any], meanwhile: Callable[[], None]) -> Any:
+    # Signals are handled between two calls of C++, and a compiler is one long call.
+    while True:
+        meanwhile()
+        try:
+            return future.result(timeout=_POLL)
+        except TimeoutError:
+            if future.done():
+                raise  # by `work` itself
 
 
 def _is_supported(devices: list[jax.Device]) -> bool:

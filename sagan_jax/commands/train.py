@@ -168,7 +168,7 @@ def train_until_interrupted(
         loop.report_start(state, resumed=saved is not None)
         # Compiling takes long, so the start is on record by now.
         if stored and not loop.is_stopping:
-            step_fn, remark = stored.get(step_fn, state)
+            step_fn, remark = stored.get(step_fn, state, loop.answer_stop)
             loop.say(remark)
             allocator.release()
         outcome = loop.steps(step_fn, several_fn, state)

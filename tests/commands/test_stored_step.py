@@ -1,6 +1,7 @@
 """The step of a config in the cache directory."""
 
 import dataclasses
+import threading
 from pathlib import Path
 
 import jax
@@ -80,3 +81,28 @@ def test_without_a_cache_directory_the_step_is_compiled_as_ever(
     mesh = mesh_lib.make_mesh(config)
     jitted = mesh_lib.jit_step(lambda state, batch: (state, 0.0), mesh)
     assert stored_step.StoredStep(config, mesh).get(jitted, None) == (jitted, "")
+
+
+def test_the_caller_is_called_while_the_step_is_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    config = tiny_runs.config()
+    heard = threading.Event()
+
+    class Jitted:
+        def lower(self, *_: object) -> None:
+            # Ends only if the caller is called while this runs.
+            assert heard.wait(timeout=60)
+            raise ValueError("not compiled")
+
+    store = stored_step.StoredStep(config, mesh_lib.make_mesh(config))
+    calls: list[int] = []
+
+    def meanwhile() -> None:
+        calls.append(1)
+        if len(calls) > 3:  # after the entry was looked for
+            heard.set()
+
+    with pytest.raises(ValueError, match="not compiled"):
+        store.get(Jitted(), None, meanwhile)  # type: ignore[arg-type]

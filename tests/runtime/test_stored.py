@@ -1,5 +1,6 @@
 """Entries of compiled programs: what is used again, and what is refused."""
 
+import gc
 import os
 import pickle
 from pathlib import Path
@@ -169,3 +170,21 @@ def test_the_entries_used_longest_ago_are_removed(
     monkeypatch.setattr(stored, "MOST_BYTES", 3 * size + size // 2)
     stored._save(paths[3], FACTS, compiled)
     assert [path.exists() for path in paths] == [True, False, True, True]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_no_garbage_is_collected_while_a_program_is_lowered(enabled: bool) -> None:
+    before = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    seen: list[bool] = []
+
+    def lower() -> Any:
+        seen.append(gc.isenabled())
+        raise ValueError
+
+    try:
+        with pytest.raises(ValueError):
+            stored.lowered(lower)
+        assert (seen, gc.isenabled()) == ([False], enabled)
+    finally:
+        (gc.enable if before else gc.disable)()
