@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sagan_jax.commands import experiment_files
-from sagan_jax.config import Config
+from sagan_jax.config import Config, ModelConfig
 from sagan_jax.networks import costs, products
 from sagan_jax.runtime import allocator, devices
 
@@ -134,7 +134,6 @@ def parts(config: Config, repeats: int) -> dict[str, float]:
     import optax
 
     from sagan_jax import networks
-    from sagan_jax.networks import ops
     from sagan_jax.training import optim
     from sagan_jax.training import state as state_lib
 
@@ -159,12 +158,6 @@ def parts(config: Config, repeats: int) -> dict[str, float]:
             variables, images, labels, train=True, mutable=["spectral"]
         )[0]
 
-    def iterated(network: Any) -> list[Any]:
-        return [
-            ops.spectral_normalize(kernel, u, stop_gradient_uv=model.stop_gradient_uv)
-            for kernel, u in _kernels(network.params, network.spectral)
-        ]
-
     def updated(params: Any) -> Any:
         changes, moved = optimizers.generator.update(params, g.opt_state, params)
         return optax.apply_updates(params, changes), moved
@@ -186,7 +179,10 @@ def parts(config: Config, repeats: int) -> dict[str, float]:
             jax.grad(lambda p, x, y: jnp.sum(judged(p, x, y)), argnums=1),
             (d.params, images, labels),
         ),
-        "power iterations of both": (lambda g, d: (iterated(g), iterated(d)), (g, d)),
+        "power iterations of both": (
+            lambda g, d: (iterated(model, g), iterated(model, d)),
+            (g, d),
+        ),
         "Adam of G": (updated, (g.params,)),
         "average of G": (
             lambda p, q: jax.tree.map(lambda a, b: a + 0.001 * (b - a), p, q),
@@ -197,6 +193,21 @@ def parts(config: Config, repeats: int) -> dict[str, float]:
         name: _best(jax.jit(function), arguments, 0.0, repeats)
         for name, (function, arguments) in timed.items()
     }
+
+
+def iterated(model: ModelConfig, network: Any) -> list[Any]:
+    """Returns what a power iteration makes of each normalised kernel of a network.
+
+    Args:
+      model: the config of the networks.
+      network: the NetworkState of one.
+    """
+    from sagan_jax.networks import ops
+
+    return [
+        ops.spectral_normalize(kernel, u, stop_gradient_uv=model.stop_gradient_uv)
+        for kernel, u in _kernels(network.params, network.spectral)
+    ]
 
 
 def _kernels(params: Any, spectral: Any) -> list[tuple[Any, Any]]:

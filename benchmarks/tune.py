@@ -132,31 +132,32 @@ def total(found: Sequence[Facts]) -> str:
     return "\n".join(lines)
 
 
-def _arrays(product: Product) -> tuple[Any, Any]:
-    """Returns the two factors of a product."""
-    import jax
-
+def shapes(product: Product) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns the shapes of the two factors of a product."""
     n, side = product.batch, product.side
-    small = {
+    before, after = {
         forms.UPSAMPLE_CONV: (side // 2, side),
         forms.CONV_POOL: (side, side // 2),
         forms.CONV: (side, side),
-    }
-    before, after = small[product.layer]
-    shapes = {
-        "x": (n, before, before, product.inputs),
-        "kernel": (product.kernel, product.kernel, product.inputs, product.outputs),
-        "dy": (n, after, after, product.outputs),
-    }
-    names = {
-        forms.OUTPUT: ("x", "kernel"),
-        forms.INPUT_GRADIENT: ("dy", "kernel"),
-        forms.KERNEL_GRADIENT: ("x", "dy"),
-    }
+    }[product.layer]
+    x = (n, before, before, product.inputs)
+    kernel = (product.kernel, product.kernel, product.inputs, product.outputs)
+    dy = (n, after, after, product.outputs)
+    return {
+        forms.OUTPUT: (x, kernel),
+        forms.INPUT_GRADIENT: (dy, kernel),
+        forms.KERNEL_GRADIENT: (x, dy),
+    }[product.result]
+
+
+def _arrays(product: Product) -> tuple[Any, Any]:
+    """Returns random factors of a product."""
+    import jax
+
     keys = jax.random.split(jax.random.key(0))
     a, b = (
-        jax.random.normal(key, shapes[name])
-        for key, name in zip(keys, names[product.result], strict=True)
+        jax.random.normal(key, shape)
+        for key, shape in zip(keys, shapes(product), strict=True)
     )
     return a, b
 
