@@ -19,8 +19,8 @@ from sagan_jax.evaluation.scorer import Scorer
 from sagan_jax.files import json_lines
 from sagan_jax.networks import Discriminator, Generator
 from sagan_jax.pictures import sheets
+from sagan_jax.runtime import allocator, processes
 from sagan_jax.runtime import mesh as mesh_lib
-from sagan_jax.runtime import processes
 from sagan_jax.runtime.stop import StopRequest
 from sagan_jax.training.collapse import Sign, Watch, recent
 from sagan_jax.training.state import GanState, NetworkState
@@ -272,6 +272,9 @@ class Loop:
             real = sheets.save_real(self._config, self._parts.source, self._run.samples)
             self._report.show(0, "real", real)
             self._draw(state, 0)
+            # The sheets take pieces of the memory that the first step has freed; the
+            # next one may need a new place, and would hold both.
+            allocator.release()
 
     def _draw(self, state: GanState, step: int) -> None:
         picture = sheets.save(
