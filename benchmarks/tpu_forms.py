@@ -110,12 +110,7 @@ def of_forms(config: Config, chip: Chip) -> list[Facts]:
         for name, make in convolutions.FORMS[product.layer].items():
             if name in ("dot", "im2col"):
                 continue
-            form = make(layer)
-            function = {
-                forms.OUTPUT: form.output,
-                forms.INPUT_GRADIENT: form.input_gradient,
-                forms.KERNEL_GRADIENT: form.kernel_gradient,
-            }[product.result]
+            function = tune.result_of(make(layer), product.result)
             seconds[name] = estimate(jax.jit(function), arrays, chip)["seconds"]
         found.append(
             {

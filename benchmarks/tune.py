@@ -15,7 +15,7 @@ import argparse
 import collections
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sagan_jax.commands import experiment_files
@@ -84,12 +84,7 @@ def measured(product: Product, count: int, seconds: float) -> Facts:
     for name, make in convolutions.FORMS[shape.layer].items():
         if (name == "dot") != (shape.kernel == 1) and name != "plain":
             continue
-        form = make(layer)
-        function = {
-            forms.OUTPUT: form.output,
-            forms.INPUT_GRADIENT: form.input_gradient,
-            forms.KERNEL_GRADIENT: form.kernel_gradient,
-        }[shape.result]
+        function = result_of(make(layer), shape.result)
         times[name] = _best(jax.jit(function), arrays, seconds)
     return {
         **product._asdict(),
@@ -98,6 +93,16 @@ def measured(product: Product, count: int, seconds: float) -> Facts:
         "operations": forms.operations(shape, "plain"),
         "seconds": times,
     }
+
+
+def result_of(form: Any, result: str) -> Callable[..., Any]:
+    """Returns the function of a form, as in convolutions.FORMS, for one product."""
+    functions: dict[str, Callable[..., Any]] = {
+        forms.OUTPUT: form.output,
+        forms.INPUT_GRADIENT: form.input_gradient,
+        forms.KERNEL_GRADIENT: form.kernel_gradient,
+    }
+    return functions[result]
 
 
 def line(facts: Facts) -> str:
