@@ -145,7 +145,7 @@ class Loop:
         """Says once, before the first step, that a request to stop was heard."""
         if self._stop.requested and not self._answered:
             self._answered = True
-            self.say("stopping once the step is compiled; the next start loads it")
+            self.say("stopping once the step is ready")
 
     def say(self, sentence: str) -> None:
         """Prints a sentence, unless it is ''."""

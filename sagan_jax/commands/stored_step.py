@@ -5,7 +5,7 @@ import json
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 import jax
@@ -46,11 +46,8 @@ class StoredStep:
         self._facts: dict[str, str] = {}
         if self._path and _is_supported(self._devices):
             self._facts = dependencies.facts(self._devices)
-            pool = ThreadPoolExecutor(1)
-            self._loading = pool.submit(
-                stored.load, self._path, self._facts, self._devices
-            )
-            pool.shutdown(wait=False)
+            path, facts, devices = self._path, self._facts, self._devices
+            self._loading = _in_thread(lambda: stored.load(path, facts, devices))
 
     def get(
         self,

@@ -71,7 +71,7 @@ def keep(step_bytes: int) -> Kept:
 def release() -> None:
     """Returns the free memory of this process to the kernel, once.
 
-    For what compiling a program leaves behind, before its steps begin.
+    For what is left behind before the steps begin: by the compiler, and by sheets.
     """
     if _has_glibc():
         ctypes.CDLL(None).malloc_trim(0)

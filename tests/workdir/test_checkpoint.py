@@ -26,6 +26,13 @@ from sagan_jax.training.state import GanState
 from sagan_jax.workdir import checkpoint
 from sagan_jax.workdir import run as run_lib
 
+# Where one array is damaged, orbax closes its event loop while tensorstore still reads
+# others. launch.py leaves the same message out (commands/failures.py).
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:(?s)Exception ignored in.*Event loop is closed"
+    ":pytest.PytestUnraisableExceptionWarning"
+)
+
 
 def _small_state(step: int) -> Any:
     kernel = np.random.default_rng(step).normal(size=1000).astype(np.float32)
