@@ -6,6 +6,7 @@
     python launch.py --mode sample --workdir runs/mine --labels 0,1,2
     python launch.py --mode sample --workdir runs/mine --to images --count 1000
     python launch.py --mode evaluate --workdir runs/mine --step best
+    python launch.py --mode report --workdir runs/mine
 
 Every field of sagan_jax/config/fields.py is a flag: --config.GROUP.FIELD=VALUE. The
 same command resumes a run. Other modes use its settings: --evaluation.FIELD=VALUE
@@ -26,7 +27,10 @@ from sagan_jax.commands.failures import reported
 from sagan_jax.commands.options import Options
 from sagan_jax.files import names
 
-MODES = {name: f"sagan_jax.commands.{name}" for name in ("train", "sample", "evaluate")}
+MODES = {
+    name: f"sagan_jax.commands.{name}"
+    for name in ("train", "sample", "evaluate", "report")
+}
 """The module of each mode, with a function `main(options)`; imported when needed."""
 
 _CONFIG = flags_lib.define_config()
@@ -37,7 +41,7 @@ flags.DEFINE_list("truncations", [], "Bounds on |z| to evaluate, one by one; 0: 
 flags.DEFINE_enum("to", "sheet", ["sheet", "images", "npz"], "What samples become.")
 flags.DEFINE_list("labels", [], "Classes to sample (default: a sheet's, or all).")
 flags.DEFINE_integer("count", None, "Images to sample (default: a sheet's).", 1, 2**31)
-flags.DEFINE_string("out", "", "Where samples go (default: into the workdir).")
+flags.DEFINE_string("out", "", "Where output goes (default: into the workdir).")
 flags.DEFINE_bool("keep_memory", True, "Training on a CPU keeps memory it has freed.")
 flags.DEFINE_enum(
     "dry_run", "", ["", "shapes", "compile"], "Describe the run; =compile: its program."

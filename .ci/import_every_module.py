@@ -17,4 +17,6 @@ for name in ("sagan_jax", "experiments"):
         importlib.import_module(module.name)
         count += 1
 importlib.import_module("launch")
+page = importlib.import_module("sagan_jax.pictures.page")
+page.document("", page.Html(""), scripts=("album.js", "explorer.js"))  # in the wheel
 print(f"imported {count} modules from {sys.prefix}")

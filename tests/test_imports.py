@@ -91,17 +91,22 @@ PACKAGES = {
     ],
     "evaluation": [
         "references sampling",
-        "far_pairs generator",
+        "attention far_pairs generator",
         "scorer",
         "progress",
         "results",
     ],
-    "pictures": ["grid", "sheets"],
+    "pictures": [
+        "grid page viridis",
+        "album curves explorer sheets",
+        "run_curves run_tables",
+        "report",
+    ],
     "commands": [
         "experiment_files failures options schedule",
         "flags memory",
         "dry_run loop opening",
-        "evaluate sample stored_step",
+        "evaluate report sample stored_step",
         "train",
     ],
 }
@@ -141,6 +146,9 @@ WITHOUT_JAX += ("commands.experiment_files", "commands.flags", "commands.options
 WITHOUT_JAX += ("commands.schedule",)
 WITHOUT_JAX += ("extractors.inception_layers", "extractors.inception_weights")
 WITHOUT_JAX += ("extractors.host_resize",)
+WITHOUT_JAX += ("pictures.album", "pictures.curves", "pictures.explorer")
+WITHOUT_JAX += ("pictures.page", "pictures.report", "pictures.run_curves")
+WITHOUT_JAX += ("pictures.run_tables", "pictures.viridis")
 WITH_JAX = ("metrics.comparison",)  # which reports the device it ran on
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 

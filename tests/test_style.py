@@ -29,6 +29,8 @@ WORKDIR_FILES = {
     "evaluations.jsonl",
     "results.jsonl",
     "rollbacks.jsonl",
+    "attention.jsonl",
+    "report.html",
     "checkpoints",
     "samples",
     "tensorboard",

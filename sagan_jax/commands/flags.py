@@ -106,12 +106,12 @@ def _check_field(name: str, group: str, field: str, mode: str) -> None:
         raise UserError(
             f"--{name} is for other modes than train; write --config.{name}."
         )
-    if mode in ("sample", "evaluate") and full == "mesh.devices":
+    if mode != "train" and full == "mesh.devices":
         raise UserError(
             f"--{name} is for --mode train; --mode {mode} uses every device of this "
             "machine: remove it."
         )
-    if mode in ("sample", "evaluate") and group == "config":
+    if mode != "train" and group == "config":
         remedy = f"write --{full}" if full.startswith("evaluation.") else "remove it"
         raise UserError(
             f"--{name} is for --mode train; --mode {mode} uses the run's own settings: "

@@ -128,7 +128,10 @@ class Loop:
         if resumed:
             report.say(f"resumed at step {self._start}")
         run.record_start(
-            step=self._start, command=self._parts.command, images=self._parts.images
+            step=self._start,
+            command=self._parts.command,
+            images=self._parts.images,
+            classes=self._parts.source.class_names,
         )
         for name, before, now in run.changes:
             report.say(f"{name}: {before!r} before, {now!r} from step {self._start} on")

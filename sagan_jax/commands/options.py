@@ -23,7 +23,7 @@ class Options:
       to: what samples become; see commands.sample.KINDS.
       labels: classes to sample.
       count: number of images to sample; None: as many as a sheet has.
-      out: where samples go; '': into the workdir.
+      out: where samples or a page go; '': into the workdir.
       dry_run: 'shapes' or 'compile' for a dry run.
       keep_memory: whether a training on a CPU keeps the memory it has freed.
       command: the command line as typed.
@@ -65,7 +65,7 @@ class Options:
             return paths.local(self.workdir or f"runs/{self.needed_config().name}")
 
     def out_path(self) -> Path | None:
-        """Returns where samples go; None: into the workdir.
+        """Returns where the output goes; None: into the workdir.
 
         Raises:
           UserError: a path that is not local.

@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,16 @@ class Run:
         return self.workdir / "samples"
 
     @property
+    def report(self) -> Path:
+        """The page of the run."""
+        return self.workdir / "report.html"
+
+    @property
+    def attention_log(self) -> Path:
+        """The file with one line about attention per sample sheet."""
+        return self.workdir / "attention.jsonl"
+
+    @property
     def tensorboard(self) -> Path:
         """The directory of TensorBoard's event files."""
         return self.workdir / "tensorboard"
@@ -96,6 +106,14 @@ class Run:
         """Returns the steps that have a checkpoint, damaged or not, in order."""
         return checkpoint.steps(self.checkpoints)
 
+    def set_aside(self) -> list[str]:
+        """Returns the names of checkpoints that are damaged or were abandoned."""
+        if not self.checkpoints.is_dir():
+            return []
+        ends = (".damaged", ".left")
+        found = [path.name for path in self.checkpoints.iterdir()]
+        return sorted(name for name in found if name.endswith(ends))
+
     def config_digest(self) -> str:
         """Returns the sha256 of the run's config.json."""
         return hashlib.sha256(_config_file(self.workdir).read_bytes()).hexdigest()
@@ -108,7 +126,9 @@ class Run:
         """Returns the newest state that is not damaged; see `checkpoint.resume`."""
         return checkpoint.resume(self.checkpoints, like)
 
-    def record_start(self, *, step: int, command: str, images: str) -> None:
+    def record_start(
+        self, *, step: int, command: str, images: str, classes: Sequence[str] = ()
+    ) -> None:
         """Writes the config, and appends the start to starts.jsonl, in process 0."""
         if not processes.is_first():
             return
@@ -120,6 +140,7 @@ class Run:
             command=command,
             changes=list(self.changes),
             images=images,
+            classes=classes,
         )
 
     def load_generator(

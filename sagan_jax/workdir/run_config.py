@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ def record_start(
     command: str,
     changes: list[Change],
     images: str = "",
+    classes: Sequence[str] = (),
 ) -> None:
     """Appends a line to a starts.jsonl: everything that a run was started with.
 
@@ -112,6 +114,7 @@ def record_start(
       command: the command that started it.
       changes: the changed fields, from `changes`.
       images: digest of the training images; '' if unknown.
+      classes: the name of each class, by label.
     """
     json_lines.append(
         path,
@@ -120,6 +123,7 @@ def record_start(
             "step": step,
             "command": command,
             "images": images,
+            "classes": list(classes),
             "changes": {name: [before, now] for name, before, now in changes},
             **provenance.facts(),
             "config": dataclasses.asdict(config),

@@ -1,0 +1,240 @@
+"""Curves over the steps of a run, as SVG that is read without a script.
+
+A chart is a figure of HTML: a title, a key with the last value of each curve, and the
+lines. Its text is what a screen reader speaks.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sagan_jax.pictures.page import Html, join, tag
+
+WIDTH, HEIGHT = 360, 190
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 24  # margins, which hold the numbers
+MOST_POINTS = 600
+"""Points of a curve; of a longer one, each interval shows its extremes."""
+COLORS = 6
+"""Number of colours in the style sheet; further curves take them again."""
+LARGEST = 1e100
+"""Numbers beyond this are drawn as gaps: their differences could overflow."""
+LOGARITHMIC = 100.0
+"""Positive curves that span more than this ratio are drawn on a logarithmic axis."""
+
+
+class Series(NamedTuple):
+    """A curve.
+
+    Attributes:
+      name: its name in the key.
+      steps: [n] steps.
+      values: [n] numbers; NaN interrupts the line.
+    """
+
+    name: str
+    steps: np.ndarray
+    values: np.ndarray
+
+
+def series(name: str, lines: Iterable[Mapping[str, Any]], key: str) -> Series:
+    """Returns the curve of the numbers that lines of a log have under `key`.
+
+    Lines without a step or without the key are left out; what is not a finite number
+    becomes NaN, as a diverged loss does.
+    """
+    points = [
+        (line["step"], line[key])
+        for line in lines
+        if key in line and _is_number(line.get("step"))
+    ]
+    values = [
+        float(v) if _is_number(v) and abs(v) < LARGEST else math.nan for _, v in points
+    ]
+    return Series(name, np.array([s for s, _ in points], float), np.array(values))
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def chart(title: str, curves: Sequence[Series], *, note: str = "") -> Html:
+    """Returns a figure of curves; one that says so if there is no number in them.
+
+    Args:
+      title: what is drawn.
+      curves: the curves, at most a handful.
+      note: how to read it, in a short sentence.
+    """
+    finite = [np.isfinite(curve.values) for curve in curves]
+    shown = [curve for curve, known in zip(curves, finite, strict=True) if known.any()]
+    caption = tag("span", title, class_="chart-title")
+    if not shown:
+        empty = tag("p", "No numbers yet.", class_="empty")
+        return tag("figure", tag("figcaption", caption), empty, class_="chart")
+    keys = [
+        tag(
+            "span",
+            tag("i", class_=f"swatch c{place % COLORS}"),
+            f"{curve.name} " if len(curves) > 1 else None,
+            tag("b", _short(_last(curve)[1])),
+            class_="key",
+        )
+        for place, curve in enumerate(curves)
+        if curve in shown
+    ]
+    axes = _Axes(shown)
+    lines = [
+        Html(_line(axes, curve, f"c{place % COLORS}"))
+        for place, curve in enumerate(curves)
+    ]
+    scale = " Logarithmic scale." if axes.is_log else ""
+    spoken = " ".join([f"{title}.{scale}", *map(_in_words, shown)])
+    drawing = tag(
+        "svg",
+        axes.grid(),
+        *lines,
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        role="img",
+        aria_label=spoken,
+    )
+    hint = tag("span", f"{note}{scale}".strip(), class_="note")
+    return tag(
+        "figure",
+        tag("figcaption", caption, tag("span", *keys, class_="keys"), hint),
+        drawing,
+        class_="chart",
+    )
+
+
+class _Axes:
+    """Places of steps and values in a drawing."""
+
+    def __init__(self, curves: Sequence[Series]) -> None:
+        steps = np.concatenate([curve.steps for curve in curves])
+        values = np.concatenate([curve.values for curve in curves])
+        values = values[np.isfinite(values)]
+        low, high = float(values.min()), float(values.max())
+        self.is_log = low > 0 and high / low > LOGARITHMIC
+        if self.is_log:
+            low, high = math.log10(low), math.log10(high)
+        if high - low < 1e-12 * max(1.0, abs(high)):
+            # A constant curve lies in the middle.
+            low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
+        self._low, self._high = low, high
+        self._first, self._last = float(steps.min()), float(steps.max())
+        if self._first == self._last:
+            self._first, self._last = self._first - 1, self._last + 1
+
+    def x(self, steps: Any) -> Any:
+        """Returns the places of steps from the left."""
+        part = (steps - self._first) / (self._last - self._first)
+        return LEFT + part * (WIDTH - LEFT - RIGHT)
+
+    def y(self, values: Any) -> Any:
+        """Returns the places of values from the top."""
+        if self.is_log:
+            values = np.log10(np.maximum(values, 1e-300))
+        part = (values - self._low) / (self._high - self._low)
+        return HEIGHT - BOTTOM - part * (HEIGHT - TOP - BOTTOM)
+
+    def grid(self) -> Html:
+        """Returns lines and numbers at round values and steps."""
+        parts = []
+        if self.is_log:
+            span = range(math.ceil(self._low), math.floor(self._high) + 1)
+            thinned = span[:: max(1, -(-len(span) // 5))]
+            ticks = [10.0**exponent for exponent in thinned]
+        else:
+            ticks = _round_values(self._low, self._high, 4)
+        for value in ticks:
+            y = f"{self.y(value):.1f}"
+            parts.append(f'<path class="rule" d="M{LEFT} {y}H{WIDTH - RIGHT}"/>')
+            parts.append(
+                f'<text class="tick end" x="{LEFT - 6}" y="{y}" dy=".32em">'
+                f"{_short(value)}</text>"
+            )
+        for step in _round_values(self._first, self._last, 4):
+            x = f"{self.x(step):.1f}"
+            parts.append(
+                f'<text class="tick middle" x="{x}" y="{HEIGHT - 6}">'
+                f"{_thousands(step)}</text>"
+            )
+        return Html("".join(parts))
+
+
+def _line(axes: _Axes, curve: Series, color: str) -> str:
+    steps, values = _thinned(curve)
+    known = np.isfinite(values)
+    if not known.any():
+        return ""
+    xs, ys = axes.x(steps), axes.y(np.where(known, values, 1.0))
+    path, pen_is_down = "", False
+    for x, y, is_known in zip(xs, ys, known, strict=True):
+        if is_known:
+            path += f"{'L' if pen_is_down else 'M'}{x:.1f} {y:.1f}"
+        pen_is_down = bool(is_known)
+    line = f'<path class="line {color}" d="{path}"/>'
+    if len(values) <= 30:  # single readings, such as scores
+        line += "".join(
+            f'<circle class="dot {color}" cx="{x:.1f}" cy="{y:.1f}" r="2.4"/>'
+            for x, y in zip(xs[known], ys[known], strict=True)
+        )
+    return line
+
+
+def _thinned(curve: Series) -> tuple[np.ndarray, np.ndarray]:
+    """Returns at most MOST_POINTS points, with the extremes of every interval."""
+    count = len(curve.values)
+    if count <= MOST_POINTS:
+        return curve.steps, curve.values
+    kept: set[int] = {0, count - 1}
+    for part in np.array_split(np.arange(count), MOST_POINTS // 2 - 1):
+        values = curve.values[part]
+        if np.isfinite(values).any():
+            kept |= {int(part[np.nanargmin(values)]), int(part[np.nanargmax(values)])}
+        else:
+            kept.add(int(part[0]))  # the gap stays visible
+    order = sorted(kept)
+    return curve.steps[order], curve.values[order]
+
+
+def _last(curve: Series) -> tuple[float, float]:
+    """Returns the last step with a number, and the number."""
+    place = np.flatnonzero(np.isfinite(curve.values))[-1]
+    return float(curve.steps[place]), float(curve.values[place])
+
+
+def _in_words(curve: Series) -> str:
+    step, value = _last(curve)
+    low, high = np.nanmin(curve.values), np.nanmax(curve.values)
+    return (
+        f"{curve.name}: {_short(value)} at step {step:,.0f}, "
+        f"between {_short(low)} and {_short(high)}."
+    )
+
+
+def _round_values(low: float, high: float, most: int) -> list[float]:
+    """Returns at most `most + 1` multiples of a round number in [low, high]."""
+    raw = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(raw))
+    size = next(power * m for m in (1, 2, 5, 10) if power * m >= raw * (1 - 1e-9))
+    begin, end = math.ceil(low / size - 1e-9), math.floor(high / size + 1e-9)
+    return [count * size for count in range(begin, end + 1)]
+
+
+def _short(value: float) -> str:
+    # Rounding leaves a tick such as 1e-17 where 0 is meant.
+    return f"{value:.3g}" if abs(value) > 1e-12 else "0"
+
+
+def _thousands(step: float) -> str:
+    if step >= 1_000_000:
+        return f"{step / 1_000_000:g}M"
+    return f"{step / 1000:g}k" if step >= 10_000 else f"{step:,.0f}"
+
+
+def charts(figures: Iterable[Html]) -> Html:
+    """Returns charts next to each other, as many in a row as there is room for."""
+    return tag("div", join(figures), class_="charts")
