@@ -97,7 +97,7 @@ PACKAGES = {
         "results",
     ],
     "pictures": [
-        "grid page viridis",
+        "grid packed_maps page viridis",
         "album curves explorer sheets",
         "run_curves run_tables",
         "report",
@@ -147,7 +147,8 @@ WITHOUT_JAX += ("commands.schedule",)
 WITHOUT_JAX += ("extractors.inception_layers", "extractors.inception_weights")
 WITHOUT_JAX += ("extractors.host_resize",)
 WITHOUT_JAX += ("pictures.album", "pictures.curves", "pictures.explorer")
-WITHOUT_JAX += ("pictures.page", "pictures.report", "pictures.run_curves")
+WITHOUT_JAX += ("pictures.packed_maps", "pictures.page", "pictures.report")
+WITHOUT_JAX += ("pictures.run_curves",)
 WITHOUT_JAX += ("pictures.run_tables", "pictures.viridis")
 WITH_JAX = ("metrics.comparison",)  # which reports the device it ran on
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

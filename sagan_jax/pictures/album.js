@@ -1,9 +1,9 @@
 "use strict";
-// Pictures of one series: without this script all of them are shown in a row; with it
-// one at a time, chosen by a slider or played as a film.
+// Pictures of one series: without this script all of them are shown in a row, the newest
+// first; with it one at a time, chosen by a slider or played as a film.
 (() => {
   for (const album of document.querySelectorAll(".album")) {
-    const figures = [...album.querySelectorAll("figure")];
+    const figures = [...album.querySelectorAll("figure")].reverse();  // oldest first
     const controls = album.querySelector(".controls");
     if (figures.length < 2) continue;
     const slider = controls.querySelector("input");

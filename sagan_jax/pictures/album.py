@@ -98,6 +98,7 @@ def markup(folder: Path, budget: int) -> Html:
         picture(whole[place][1], f"step {whole[place][0]:,}") for place in places
     ]
     count = len(figures)
+    figures.reverse()  # without the script, the newest one is seen first
     if count == len(known):
         words = f"All {count} sheets, at the same latents."
     else:

@@ -13,7 +13,7 @@ import numpy as np
 from sagan_jax.pictures.page import Html, join, tag
 
 WIDTH, HEIGHT = 360, 190
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 24  # margins, which hold the numbers
+LEFT, RIGHT, TOP, BOTTOM = 46, 12, 8, 24  # margins, which hold the numbers
 MOST_POINTS = 600
 """Points of a curve; of a longer one, each interval shows its extremes."""
 COLORS = 6
@@ -121,11 +121,18 @@ class _Axes:
             low, high = math.log10(low), math.log10(high)
         if high - low < 1e-12 * max(1.0, abs(high)):
             # A constant curve lies in the middle.
-            low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
+            half = abs(low) / 2 or 0.5
+            low, high = low - half, high + half
+        self._size = _round_size(low, high)
+        if not self.is_log:  # from one half of a round value to another
+            size = self._size / 2
+            low = math.floor(low / size + 1e-9) * size
+            high = math.ceil(high / size - 1e-9) * size
         self._low, self._high = low, high
         self._first, self._last = float(steps.min()), float(steps.max())
         if self._first == self._last:
-            self._first, self._last = self._first - 1, self._last + 1
+            half = max(1.0, 1e-6 * abs(self._first))
+            self._first, self._last = self._first - half, self._last + half
 
     def x(self, steps: Any) -> Any:
         """Returns the places of steps from the left."""
@@ -147,7 +154,7 @@ class _Axes:
             thinned = span[:: max(1, -(-len(span) // 5))]
             ticks = [10.0**exponent for exponent in thinned]
         else:
-            ticks = _round_values(self._low, self._high, 4)
+            ticks = _multiples(self._size, self._low, self._high)
         for value in ticks:
             y = f"{self.y(value):.1f}"
             parts.append(f'<path class="rule" d="M{LEFT} {y}H{WIDTH - RIGHT}"/>')
@@ -155,10 +162,13 @@ class _Axes:
                 f'<text class="tick end" x="{LEFT - 6}" y="{y}" dy=".32em">'
                 f"{_short(value)}</text>"
             )
-        for step in _round_values(self._first, self._last, 4):
-            x = f"{self.x(step):.1f}"
+        size = max(1.0, _round_size(self._first, self._last))
+        for step in _multiples(size, self._first, self._last):
+            x = self.x(step)
+            # A number at the right end would be cut off if it were centred.
+            anchor, x = ("end", WIDTH - 2) if x > WIDTH - 24 else ("middle", x)
             parts.append(
-                f'<text class="tick middle" x="{x}" y="{HEIGHT - 6}">'
+                f'<text class="tick {anchor}" x="{x:.1f}" y="{HEIGHT - 6}">'
                 f"{_thousands(step)}</text>"
             )
         return Html("".join(parts))
@@ -178,7 +188,7 @@ def _line(axes: _Axes, curve: Series, color: str) -> str:
     line = f'<path class="line {color}" d="{path}"/>'
     if len(values) <= 30:  # single readings, such as scores
         line += "".join(
-            f'<circle class="dot {color}" cx="{x:.1f}" cy="{y:.1f}" r="2.4"/>'
+            f'<circle class="pin {color}" cx="{x:.1f}" cy="{y:.1f}" r="2.4"/>'
             for x, y in zip(xs[known], ys[known], strict=True)
         )
     return line
@@ -215,11 +225,15 @@ def _in_words(curve: Series) -> str:
     )
 
 
-def _round_values(low: float, high: float, most: int) -> list[float]:
-    """Returns at most `most + 1` multiples of a round number in [low, high]."""
-    raw = (high - low) / most
+def _round_size(low: float, high: float) -> float:
+    """Returns the round number that fits between 2 and 4 times into [low, high]."""
+    raw = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(raw))
-    size = next(power * m for m in (1, 2, 5, 10) if power * m >= raw * (1 - 1e-9))
+    return next(power * m for m in (1, 2, 5, 10) if power * m >= raw * (1 - 1e-9))
+
+
+def _multiples(size: float, low: float, high: float) -> list[float]:
+    """Returns the multiples of `size` in [low, high]."""
     begin, end = math.ceil(low / size - 1e-9), math.floor(high / size + 1e-9)
     return [count * size for count in range(begin, end + 1)]
 

@@ -127,7 +127,7 @@
           line.setAttribute(`y${end}`, 100 * place.y);
         }
       });
-      const text = `Highest weight ${short(found.peak)}, ${short(found.peak * found.count)} \u00d7 uniform, in row ${found.row}, column ${found.column} of the keys. Mean distance ${short(found.away)} of the diagonal; uniform attention: ${short(found.uniform)}.`;
+      const text = `Highest weight ${short(found.peak)}, ${short(found.peak * found.count)}\u00a0\u00d7 uniform, in row ${found.row}, column ${found.column} of the keys. Mean distance ${short(found.away)} of the diagonal; uniform attention: ${short(found.uniform)}.`;
       panels[i].querySelector(".readout").textContent = text;
       spoken.push(`${layer.name}: ${text}`);
       if (layer === finest) point(stage, found.query, layer.queries);

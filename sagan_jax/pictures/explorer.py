@@ -7,102 +7,25 @@ the point under the pointer; without it the maps of a few points are shown.
 
 import base64
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sagan_jax.pictures import grid, viridis
+from sagan_jax.pictures import grid, packed_maps, viridis
 from sagan_jax.pictures.page import Html, data_uri, embedded, join, number, tag
 
 if TYPE_CHECKING:  # it imports jax, which packing does not need
     from sagan_jax.evaluation.attention import LayerMaps
 
-MAP_BYTES = 1 << 18
-"""Most bytes of one layer of one image: a pooled 32x32 map in 8 bits."""
-
 STATIC_IMAGES = 3
 """Images whose maps are shown without a script."""
 
+_HINT = (
+    "Move over the image, or select it and use the arrow keys: each map shows how much "
+    "that point takes from every other place. The arrow leads to the centre of the "
+    "strongest tenth."
+)
 _STATIC_POINTS = ((0.3, 0.3), (0.5, 0.5), (0.7, 0.7))
-_COARSER = [(stride, bits) for stride in (1, 2, 4, 8, 16, 32) for bits in (8, 4)]
-
-
-class Packing(NamedTuple):
-    """How the maps of a layer are stored.
-
-    Attributes:
-      stride: every how manieth query is kept, down and across.
-      bits: bits of a weight, 8 or 4.
-    """
-
-    stride: int
-    bits: int
-
-    def kept(self, side: int) -> range:
-        """Returns the rows or columns of queries that are kept, of `side`.
-
-        They lie in the middle of what they stand for.
-        """
-        return range(min(self.stride // 2, side - 1), side, self.stride)
-
-
-def packing(queries: tuple[int, int], keys: tuple[int, int]) -> Packing:
-    """Returns the finest packing of a layer's maps in at most MAP_BYTES.
-
-    Args:
-      queries: (H, W) of the queries.
-      keys: (H', W') of the keys.
-    """
-    for stride, bits in _COARSER:
-        found = Packing(stride, bits)
-        if packed_bytes(queries, keys, found) <= MAP_BYTES:
-            return found
-    return Packing(*_COARSER[-1])
-
-
-def packed_bytes(queries: tuple[int, int], keys: tuple[int, int], by: Packing) -> int:
-    """Returns the bytes of one layer of one image, before they become text."""
-    rows, columns = (len(by.kept(side)) for side in queries)
-    return -(-rows * columns * keys[0] * keys[1] * by.bits // 8)
-
-
-def text_bytes(layers: "Sequence[LayerMaps]") -> int:
-    """Returns the characters that the maps of one image take in a page."""
-    total = 0
-    for layer in layers:
-        by = packing(layer.queries, layer.keys)
-        rows, columns = (len(by.kept(side)) for side in layer.queries)
-        # Base64 makes 4 characters of 3 bytes; a maximum is a float32.
-        for count in (packed_bytes(layer.queries, layer.keys, by), 4 * rows * columns):
-            total += 4 * -(-count // 3)
-    return total
-
-
-def packed(
-    weights: np.ndarray, queries: tuple[int, int], by: Packing
-) -> tuple[bytes, np.ndarray]:
-    """Returns the levels of an image's maps, and their maxima.
-
-    Args:
-      weights: float [H*W, keys], rows sum to 1.
-      queries: (H, W).
-      by: the packing.
-
-    Returns:
-      Levels 0..255, or 0..15 in pairs with the first one high, map after map; and
-      float32 [kept queries]. Level / highest level * maximum is the weight.
-    """
-    height, width = queries
-    maps = weights.reshape(height, width, -1)
-    maps = maps[np.ix_(by.kept(height), by.kept(width))].reshape(-1, weights.shape[-1])
-    peaks = maps.max(axis=1).astype("<f4")
-    top = 2**by.bits - 1
-    scaled = maps / np.maximum(peaks, np.finfo(np.float32).tiny)[:, None]
-    levels = (scaled * top).round().clip(0, top).astype(np.uint8).reshape(-1)
-    if by.bits == 4:
-        levels = np.append(levels, np.zeros(len(levels) % 2, np.uint8))
-        levels = levels[0::2] << 4 | levels[1::2]
-    return levels.tobytes(), peaks
 
 
 def markup(
@@ -140,6 +63,7 @@ def markup(
     panels = [_panel(index, layer) for index, layer in enumerate(layers)]
     live = tag(
         "div",
+        tag("p", _HINT),
         tag(
             "fieldset",
             tag("legend", "Image"),
@@ -156,8 +80,10 @@ def markup(
 
 
 def _layer(layer: "LayerMaps", count: int) -> dict[str, Any]:
-    by = packing(layer.queries, layer.keys)
-    both = [packed(layer.weights[i], layer.queries, by) for i in range(count)]
+    by = packed_maps.packing(layer.queries, layer.keys)
+    both = [
+        packed_maps.packed(layer.weights[i], layer.queries, by) for i in range(count)
+    ]
     return {
         "name": layer.name,
         "queries": list(layer.queries),
@@ -188,7 +114,8 @@ def _stage(uri: Html) -> Html:
         aria_describedby="explorer-where",
     )
     where = tag("p", id="explorer-where", class_="readout")
-    return tag("div", tag("h3", "Generated image"), stage, where, class_="panel")
+    heading = tag("h3", "Generated image", tag("small", "the point that attends"))
+    return tag("div", heading, stage, where, class_="panel")
 
 
 def _panel(index: int, layer: "LayerMaps") -> Html:
@@ -213,7 +140,7 @@ def _panel(index: int, layer: "LayerMaps") -> Html:
     heading = tag(
         "h3",
         layer.name,
-        tag("small", f" {width}\u00d7{height} keys, gamma {number(layer.gamma)}"),
+        tag("small", f"{width}\u00d7{height} keys, gamma {number(layer.gamma)}"),
     )
     return tag("div", heading, frame, tag("p", class_="readout"), class_="panel")
 
@@ -278,7 +205,8 @@ def _static(
         rows.append(tag("div", *cells, class_="row"))
     hint = tag(
         "p",
-        "Maps of three points of each image, each in colours up to its own maximum. "
+        "How much three points of each image take from every other place; each map is "
+        "in colours up to its own maximum. "
         "With JavaScript, any point can be chosen here.",
     )
     return tag("div", hint, *rows, id="explorer-static")

@@ -8,7 +8,15 @@ import numpy as np
 import sagan_jax
 from sagan_jax.evaluation import progress
 from sagan_jax.files import json_lines
-from sagan_jax.pictures import album, curves, explorer, page, run_curves, run_tables
+from sagan_jax.pictures import (
+    album,
+    curves,
+    explorer,
+    packed_maps,
+    page,
+    run_curves,
+    run_tables,
+)
 from sagan_jax.pictures.page import Html, join, number, section, tag
 from sagan_jax.workdir.run import Run
 
@@ -54,7 +62,7 @@ class _Logs(NamedTuple):
 
 def shown_images(layers: "Sequence[LayerMaps]", count: int) -> int:
     """Returns how many of `count` images fit into the explorer with their maps."""
-    return min(count, max(1, EXPLORER_BYTES // max(1, explorer.text_bytes(layers))))
+    return min(count, max(1, EXPLORER_BYTES // max(1, packed_maps.text_bytes(layers))))
 
 
 def of_run(run: Run, maps: Maps | None, without: str = "") -> str:
@@ -138,13 +146,13 @@ def _head(run: Run, logs: _Logs) -> Html:
         name = next(n for n in best if n not in _ABOUT_BEST)
         facts.append(
             (
-                f"Best {name.replace('_', ' ')} while training",
+                f"Best {run_curves.title_of(name)} in training",
                 number(best[name]),
                 f"at step {best['step']:,}",
             )
         )
     facts += [
-        (f"Gamma, {name}", number(value), "in the generator")
+        (f"Gamma, {name}", number(value), "in the live generator")
         for name, value in _gammas(logs)[:2]
     ]
     items = [
@@ -194,20 +202,14 @@ def _attention(maps: Maps | None, without: str, names: Sequence[str]) -> Html:
     labels = [f"image {index + 1}" for index in range(count)]
     if len(maps.labels):
         labels = [_class_name(int(label), names) for label in maps.labels[:count]]
-    lead = tag(
-        "p",
-        "Move over the image, or select it and use the arrow keys: each map shows "
-        "how much that point takes from every other place. The arrow leads to the "
-        "centre of the strongest tenth. ",
-        tag(
-            "span",
-            f"Generator at step {maps.step:,}, the first {count} images of the "
-            "sheet\u2019s seed.",
-            class_="note",
-        ),
-    )
     layers = [layer._replace(weights=layer.weights[:count]) for layer in maps.layers]
-    return join((lead, explorer.markup(maps.images[:count], layers, labels)))
+    note = tag(
+        "p",
+        f"The generator at step {maps.step:,}, and the first {count} images of the "
+        "sheet\u2019s seed, not picked.",
+        class_="note",
+    )
+    return join((explorer.markup(maps.images[:count], layers, labels), note))
 
 
 def _class_name(label: int, names: Sequence[str]) -> str:

@@ -28,11 +28,17 @@ _ALONE = (
 _ONLY_IF_SEEN = ("skipped", "collapse_signs", "images_replaced")
 
 _LOWER = "Lower is better."
+_TITLES = {
+    "score": "Disagreement S",
+    "missing": "Missing glyphs",
+    "den": "Hue coverage",
+    "class_correctness": "Class correctness",
+}
 _NOTES = {
-    "score": "Disagreement S: 0 if both sides agree, 1 if they are independent.",
+    "score": "0: both sides agree. 1: they are independent.",
     "class_correctness": "Share of images that show their class.",
     "missing": "Share of images without both glyphs.",
-    "den": "Hue coverage: 1 is that of real images.",
+    "den": "1: that of real images.",
     "IS": "Higher is better.",
 }
 _NOT_SCORES = ("step", "time", "num_samples", "seed", "n", "raw")
@@ -60,7 +66,7 @@ def of_scores(lines: Lines) -> list[Html]:
     """Returns a chart for each score in evaluations.jsonl."""
     names = [name for name in _names(lines) if name not in _NOT_SCORES]
     return [
-        _chart(name.replace("_", " "), _note(name), lines, [name])
+        _chart(title_of(name), _note(name), lines, [name])
         for name in names[:MOST_SCORES]
     ]
 
@@ -132,6 +138,11 @@ def _without_shared(names: list[str]) -> list[str]:
     shared = set.intersection(*map(set, parts)) if len(parts) > 1 else set()
     kept = [" ".join(p for p in own if p not in shared) for own in parts]
     return [brief or name for brief, name in zip(kept, names, strict=True)]
+
+
+def title_of(score: str) -> str:
+    """Returns what a score is called on the page."""
+    return _TITLES.get(score, score.replace("_", " "))
 
 
 def _note(name: str) -> str:

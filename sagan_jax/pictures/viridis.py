@@ -5,7 +5,7 @@ They grow evenly in lightness, so that they can be read in grey and by everyone.
 
 import numpy as np
 
-ANCHORS = ("440154", "472d7b", "3b528b", "2c728e", "21918c")
+ANCHORS: tuple[str, ...] = ("440154", "472d7b", "3b528b", "2c728e", "21918c")
 ANCHORS += ("28ae80", "5ec962", "addc30", "fde725")
 """Viridis (van der Walt and Smith 2015, CC0) at nine evenly spaced places."""
 
