@@ -18,5 +18,6 @@ for name in ("sagan_jax", "experiments"):
         count += 1
 importlib.import_module("launch")
 page = importlib.import_module("sagan_jax.pictures.page")
-page.document("", page.Html(""), scripts=("album.js", "explorer.js"))  # in the wheel
+scripts = ("album.js", "curves.js", "explorer.js")  # and the style, from the wheel
+page.document("", page.Html(""), scripts=scripts)
 print(f"imported {count} modules from {sys.prefix}")

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sagan_jax.commands.opening import open_run
 from sagan_jax.commands.options import Options
 from sagan_jax.config import SAME
@@ -96,7 +98,7 @@ def _maps(run: Run, step: int | str | None, changes: Mapping[str, Any] | None) -
         for column in range(columns)
         for row in range(len(every) // columns)
     ][: report.MOST_IMAGES]
-    labels = every[order]
+    labels = every[order].astype(np.int32)
     images, layers = attention.of_generator(
         generator,
         variables,

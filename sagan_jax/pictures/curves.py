@@ -67,34 +67,37 @@ def chart(title: str, curves: Sequence[Series], *, note: str = "") -> Html:
       curves: the curves, at most a handful.
       note: how to read it, in a short sentence.
     """
-    finite = [np.isfinite(curve.values) for curve in curves]
-    shown = [curve for curve, known in zip(curves, finite, strict=True) if known.any()]
-    caption = tag("span", title, class_="chart-title")
+    # A curve keeps its colour where another one has no numbers.
+    shown = [
+        (curve, f"c{place % COLORS}")
+        for place, curve in enumerate(curves)
+        if np.isfinite(curve.values).any()
+    ]
+    at = tag("span", class_="at")
+    caption = tag("span", title, at, class_="chart-title")
     if not shown:
         empty = tag("p", "No numbers yet.", class_="empty")
         return tag("figure", tag("figcaption", caption), empty, class_="chart")
     keys = [
         tag(
             "span",
-            tag("i", class_=f"swatch c{place % COLORS}"),
+            tag("i", class_=f"swatch {color}"),
             f"{curve.name} " if len(curves) > 1 else None,
             tag("b", _short(_last(curve)[1])),
             class_="key",
         )
-        for place, curve in enumerate(curves)
-        if curve in shown
+        for curve, color in shown
     ]
-    axes = _Axes(shown)
-    lines = [
-        Html(_line(axes, curve, f"c{place % COLORS}"))
-        for place, curve in enumerate(curves)
-    ]
+    axes = _Axes([curve for curve, _ in shown])
+    lines = [Html(_line(axes, curve, color)) for curve, color in shown]
     scale = " Logarithmic scale." if axes.is_log else ""
-    spoken = " ".join([f"{title}.{scale}", *map(_in_words, shown)])
+    spoken = " ".join([f"{title}.{scale}", *(_in_words(curve) for curve, _ in shown)])
     drawing = tag(
         "svg",
         axes.grid(),
+        Html('<path class="cursor"/>'),
         *lines,
+        data_axes=axes.extent(),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         role="img",
         aria_label=spoken,
@@ -146,6 +149,14 @@ class _Axes:
         part = (values - self._low) / (self._high - self._low)
         return HEIGHT - BOTTOM - part * (HEIGHT - TOP - BOTTOM)
 
+    def extent(self) -> str:
+        """Returns the first and the last step, and the edges, as curves.js reads them.
+
+        The edges are those of the curves: left, right, top and bottom.
+        """
+        edges = (LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM)
+        return " ".join(f"{n:.12g}" for n in (self._first, self._last, *edges))
+
     def grid(self) -> Html:
         """Returns lines and numbers at round values and steps."""
         parts = []
@@ -177,15 +188,19 @@ class _Axes:
 def _line(axes: _Axes, curve: Series, color: str) -> str:
     steps, values = _thinned(curve)
     known = np.isfinite(values)
-    if not known.any():
-        return ""
     xs, ys = axes.x(steps), axes.y(np.where(known, values, 1.0))
     path, pen_is_down = "", False
     for x, y, is_known in zip(xs, ys, known, strict=True):
         if is_known:
             path += f"{'L' if pen_is_down else 'M'}{x:.1f} {y:.1f}"
         pen_is_down = bool(is_known)
-    line = f'<path class="line {color}" d="{path}"/>'
+    numbers = " ".join(
+        _short(v) if k else "\u2013" for v, k in zip(values, known, strict=True)
+    )
+    line = (
+        f'<path class="line {color}" d="{path}" data-values="{numbers}" '
+        f'data-steps="{" ".join(f"{step:.12g}" for step in steps)}"/>'
+    )
     if len(values) <= 30:  # single readings, such as scores
         line += "".join(
             f'<circle class="pin {color}" cx="{x:.1f}" cy="{y:.1f}" r="2.4"/>'

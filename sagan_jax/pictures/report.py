@@ -122,7 +122,7 @@ def _written(run: Run, logs: _Logs, sections: Mapping[str, tuple[str, Html]]) ->
             ),
         )
     )
-    scripts = ("explorer.js", "album.js")
+    scripts = ("explorer.js", "album.js", "curves.js")
     return page.document(f"{run.config.name}: sagan_jax", body, scripts=scripts)
 
 

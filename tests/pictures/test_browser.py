@@ -5,6 +5,7 @@
 It needs Chromium: Debian's, or the one that CHROMIUM names.
 """
 
+import json
 import os
 import pathlib
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 import tiny_runs
 
 from sagan_jax.evaluation.attention import LayerMaps
-from sagan_jax.pictures import report, viridis
+from sagan_jax.pictures import curves, report, viridis
 from sagan_jax.workdir import run as run_lib
 
 pytestmark = pytest.mark.browser
@@ -42,6 +43,8 @@ def path(weights: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> pathl
     maps = report.Maps(1, images, [layer], [0, 1])
     run = run_lib.begin(workdir, tiny_runs.config())
     run.record_start(step=0, command="C", images="", classes=["</script><b>", "x"])
+    lines = [{"step": 10 * i, "loss/generator": i / 8} for i in range(1, 9)]
+    run.metrics.write_text("\n".join(map(json.dumps, lines)))
     (workdir / "page.html").write_text(report.of_run(run, maps), "utf-8")
     return workdir / "page.html"
 
@@ -136,6 +139,22 @@ def test_another_image_shows_its_own_maps(tab: Any, weights: np.ndarray) -> None
     levels = np.round(level * weights[1, 0].max() / weights[1].max()).astype(int)
     expected = viridis.table()[levels].reshape(4, 4, 3)
     np.testing.assert_array_equal(_drawn(tab)[..., :3], expected)
+
+
+def test_the_key_of_a_chart_shows_the_numbers_under_the_pointer(tab: Any) -> None:
+    chart = tab.locator(".chart").first
+    drawing, key = chart.locator("svg"), chart.locator(".key b")
+    assert key.text_content() == "1"
+    drawing.scroll_into_view_if_needed()
+    box = drawing.bounding_box()
+    left, right = curves.LEFT, curves.WIDTH - curves.RIGHT
+    # Step 30 of 10 to 80, and a little beyond.
+    x = (left + (right - left) * 2.2 / 7) / curves.WIDTH * box["width"]
+    tab.mouse.move(box["x"] + x, box["y"] + box["height"] / 2)
+    assert key.text_content() == "0.375"
+    assert chart.locator(".at").text_content() == " at step 30"
+    tab.mouse.move(1, 1)
+    assert key.text_content() == "1"
 
 
 def test_the_page_is_no_wider_than_the_window(tab: Any) -> None:
