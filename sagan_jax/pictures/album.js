@@ -34,6 +34,7 @@
       }, 400);
     });
     album.classList.add("scripted");
+    album.querySelector(".strip").removeAttribute("tabindex");  // it no longer scrolls
     controls.hidden = false;
     show(figures.length - 1);
   }

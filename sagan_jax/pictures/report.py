@@ -146,7 +146,7 @@ def _head(run: Run, logs: _Logs) -> Html:
         name = next(n for n in best if n not in _ABOUT_BEST)
         facts.append(
             (
-                f"Best {run_curves.title_of(name)} in training",
+                f"{run_curves.title_of(name)}, best so far",
                 number(best[name]),
                 f"at step {best['step']:,}",
             )
