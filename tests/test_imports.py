@@ -73,7 +73,7 @@ PACKAGES = {
         "repeated",
     ],
     "metrics": [
-        "agreement class_fidelity convert image_sets protocols rows",
+        "agreement attention_distance class_fidelity convert image_sets protocols rows",
         "statistics",
         "measured statistics_files",
         "fid inception_score kid prdc",
@@ -92,7 +92,7 @@ PACKAGES = {
     "evaluation": [
         "references sampling",
         "attention far_pairs generator",
-        "scorer",
+        "interventions scorer",
         "progress",
         "results",
     ],

@@ -34,6 +34,8 @@ WORKDIR_FILES = {
     "checkpoints",
     "samples",
     "tensorboard",
+    "attention",
+    "attention.jsonl",
 }
 
 

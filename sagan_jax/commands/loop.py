@@ -13,8 +13,8 @@ from sagan_jax.commands import schedule
 from sagan_jax.data import pipeline
 from sagan_jax.data.source import Source
 from sagan_jax.errors import UserError
+from sagan_jax.evaluation import attention, progress
 from sagan_jax.evaluation import generator as generator_lib
-from sagan_jax.evaluation import progress
 from sagan_jax.evaluation.scorer import Scorer
 from sagan_jax.files import json_lines
 from sagan_jax.networks import Discriminator, Generator
@@ -280,10 +280,14 @@ class Loop:
             allocator.release()
 
     def _draw(self, state: GanState, step: int) -> None:
-        picture = sheets.save(
-            self._config, self._parts.generator, state, self._run.samples
-        )
+        config, generator = self._config, self._parts.generator
+        # Once for both: standing statistics cost many passes.
+        variables = generator_lib.of_state(config, generator, state)
+        picture = sheets.save(config, generator, state, self._run.samples, variables)
         self._report.show(step, "samples", picture)
+        labels = sheets.sheet_labels(config)
+        reach = attention.observed(config, generator, variables, labels)
+        self._report.log_attention(step, reach)
 
     def _report_messages(self) -> None:
         for sentence in self._parts.source.messages():

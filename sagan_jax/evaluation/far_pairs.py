@@ -48,18 +48,32 @@ def score_far_pairs(
         truncation=truncation,
     )
     images = np.concatenate(list(sampling.checked(batches, check)))
-    images = images.astype(np.float32) / 255.0
-    scores = agreement.score(
-        images,
+    return score_images(config, images, labels, num_classes=generator.num_classes)
+
+
+def score_images(
+    config: Config, images: np.ndarray, labels: np.ndarray, *, num_classes: int
+) -> dict[str, Any]:
+    """Returns agreement and class correctness of generated images.
+
+    Args:
+      config: the run's config.
+      images: uint8 [N, H, W, 3].
+      labels: [N] classes that they were generated for.
+      num_classes: number of classes of the generator; 0: class correctness is left out.
+    """
+    floats = images.astype(np.float32) / 255.0
+    scores: dict[str, Any] = agreement.score(
+        floats,
         labels,
         distance=config.data.distance,
         difficulty=config.data.difficulty,
     )
-    if generator.num_classes:
+    if num_classes:
         scores["class_correctness"] = agreement.class_correctness(
-            images,
+            floats,
             labels,
-            num_classes=generator.num_classes,
+            num_classes=num_classes,
             difficulty=config.data.difficulty,
         )
     return scores

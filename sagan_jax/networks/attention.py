@@ -83,16 +83,17 @@ class SelfAttention(nn.Module):
         value = project("value", c // form.value_divisor, x)
         if form.pooled:
             key, value = resampling.max_pool(key), resampling.max_pool(value)
-        out = self._attended(_flat(query), _flat(key), _flat(value))
+        out = self.attended(_flat(query), _flat(key), _flat(value))
         out = out.reshape(n, h, w, -1)
         if form.output:
             out = project("output", c, out)
         return _gated(self, x, out)
 
-    def _attended(
-        self, query: jax.Array, key: jax.Array, value: jax.Array
-    ) -> jax.Array:
-        """Returns the output [N, Q, V], and stores the weights where that is asked."""
+    def attended(self, query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+        """Returns the output [N, Q, V], and stores the weights where that is asked.
+
+        A method of its own, so that evaluation.interventions can change its inputs.
+        """
         # The other kernels do not return weights.
         plain = self.attention_kernel == "plain"
         if not plain and not self.is_mutable_collection("attention"):

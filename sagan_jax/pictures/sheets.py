@@ -51,9 +51,24 @@ def sheet(
     return grid.sheet(np.concatenate(list(batches)), config.evaluation.columns)
 
 
-def save(config: Config, generator: Generator, state: GanState, folder: Path) -> Path:
-    """Writes samples of a training state to `folder`, and returns their path."""
-    variables = generator_lib.of_state(config, generator, state)
+def save(
+    config: Config,
+    generator: Generator,
+    state: GanState,
+    folder: Path,
+    variables: dict[str, Tree] | None = None,
+) -> Path:
+    """Writes samples of a training state to `folder`, and returns their path.
+
+    Args:
+      config: the run's config.
+      generator: the module.
+      state: the state.
+      folder: the directory.
+      variables: what `evaluation.generator.of_state` returns, if it is at hand.
+    """
+    if variables is None:
+        variables = generator_lib.of_state(config, generator, state)
     path = folder / f"step_{int(state.step):08d}.png"
     grid.save_png(sheet(config, generator, variables), path)
     return path

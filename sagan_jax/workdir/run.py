@@ -14,7 +14,7 @@ from sagan_jax import networks
 from sagan_jax.config import Config, values
 from sagan_jax.errors import UserError, naming
 from sagan_jax.files import manifest, paths, whole
-from sagan_jax.networks import Generator
+from sagan_jax.networks import Discriminator, Generator
 from sagan_jax.runtime import processes
 from sagan_jax.training import optim
 from sagan_jax.training import state as state_lib
@@ -79,6 +79,11 @@ class Run:
     def attention_log(self) -> Path:
         """The file with one line about attention per sample sheet."""
         return self.workdir / "attention.jsonl"
+
+    @property
+    def attention(self) -> Path:
+        """The directory of attention maps."""
+        return self.workdir / "attention"
 
     @property
     def tensorboard(self) -> Path:
@@ -157,24 +162,54 @@ class Run:
         Raises:
           UserError: no checkpoint, none of that step, or a damaged one.
         """
-        if step is not None:
-            step = _number(step)
-        self.check_step(step)
+        step = self._checked(step)
+        shapes, generator, _ = self._shapes()
+        like: dict[str, Any] = {"generator": shapes.generator.variables}
+        if self.config.evaluation.ema and self.config.train.ema_decay:
+            like["ema"] = shapes.ema
+        found, at = self._restored(like | {"step": shapes.step}, step)
+        variables = state_lib.generator_variables(
+            generator, found["generator"], found.get("ema", {})
+        )
+        return generator, variables, at
+
+    def load_discriminator(
+        self, step: int | str | None = None
+    ) -> tuple[Discriminator, dict[str, Any], int]:
+        """Returns the discriminator, its variables, and the step of their checkpoint.
+
+        Args:
+          step: the step of a checkpoint; None: the newest that is not damaged.
+
+        Raises:
+          UserError: no checkpoint, none of that step, or a damaged one.
+        """
+        step = self._checked(step)
+        shapes, _, discriminator = self._shapes()
+        like = {"step": shapes.step, "discriminator": shapes.discriminator.variables}
+        found, at = self._restored(like, step)
+        return discriminator, dict(found["discriminator"]), at
+
+    def _checked(self, step: int | str | None) -> int | None:
+        """Returns a step that has a checkpoint as a number; None: the newest."""
+        number = None if step is None else _number(step)
+        self.check_step(number)
+        return number
+
+    def _shapes(self) -> tuple[GanState, Generator, Discriminator]:
+        """Returns the shapes of a state of this run, and its networks."""
         config = self.config
         # The kernel of the machine that trained may be missing on this one.
         model = dataclasses.replace(config.model, attention_kernel="plain")
-        generator, discriminator = networks.build(model)
-        shapes = jax.eval_shape(
-            lambda: state_lib.create(
-                config, generator, discriminator, optim.make_optimizers(config)
-            )
-        )
-        like: dict[str, Any] = {
-            "step": shapes.step,
-            "generator": shapes.generator.variables,
-        }
-        if config.evaluation.ema and config.train.ema_decay:
-            like["ema"] = shapes.ema
+        built = networks.build(model)
+        optimizers = optim.make_optimizers(config)
+        shapes = jax.eval_shape(lambda: state_lib.create(config, *built, optimizers))
+        return shapes, *built
+
+    def _restored(
+        self, like: dict[str, Any], step: int | None
+    ) -> tuple[dict[str, Any], int]:
+        """Returns a part of a checkpoint, on one device, and its step."""
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         like = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like
@@ -194,10 +229,7 @@ class Run:
                 f"checkpoint {other} was removed before it was read; checkpoint "
                 f"{found.step} is used."
             )
-        variables = state_lib.generator_variables(
-            generator, found.value["generator"], found.value.get("ema", {})
-        )
-        return generator, variables, found.step
+        return found.value, found.step
 
     def check_record(self) -> None:
         """Raises UserError if the logs prove that there were checkpoints.

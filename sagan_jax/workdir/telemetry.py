@@ -1,4 +1,4 @@
-"""What a run reports while it trains: metrics.jsonl, TensorBoard, a progress bar."""
+"""What a run reports while it trains: its logs, TensorBoard, a progress bar."""
 
 import time
 from pathlib import Path
@@ -17,9 +17,10 @@ if TYPE_CHECKING:  # it imports jax, which a log does not need
 class Telemetry:
     """Writes one line per logged step, events for TensorBoard, and a bar on stderr.
 
-    A line of metrics.jsonl is {'step': int, 'time': seconds since 1970, name: number}.
-    Lines beyond `start` are removed first, because the resumed run will repeat those
-    steps: each step stands in the file once.
+    A line of metrics.jsonl is {'step': int, 'time': seconds since 1970, name: number},
+    and so is one of attention.jsonl, with one line per sample sheet. Lines beyond
+    `start` are removed first, because the resumed run will repeat those steps: each
+    step stands in a file once.
 
     Args:
       run: the run.
@@ -32,7 +33,9 @@ class Telemetry:
         if not enabled:
             return
         json_lines.drop_after(run.metrics, start)
-        self._metrics = run.metrics
+        # The sheets of step 0 are drawn again by a run without a checkpoint.
+        json_lines.drop_after(run.attention_log, start or -1)
+        self._metrics, self._attention = run.metrics, run.attention_log
         self._events = EventFile(run.tensorboard, start=start)
         self._bar = tqdm(
             total=run.config.train.steps,
@@ -81,6 +84,14 @@ class Telemetry:
             self._events.scalars(step, numbers)
         words = ", ".join(f"{k.split('/')[-1]} {v:.4g}" for k, v in numbers.items())
         self.say(f"step {step}: {words}")
+
+    def log_attention(self, step: int, numbers: dict[str, float]) -> None:
+        """Writes a line of attention.jsonl, unless there are no numbers."""
+        if not self._enabled or not numbers:
+            return
+        line = {"step": step, "time": round(time.time(), 3)} | numbers
+        json_lines.append(self._attention, line)
+        self._events.scalars(step, {f"attention/{k}": v for k, v in numbers.items()})
 
     def show(self, step: int, name: str, path: Path) -> None:
         """Writes a picture file to TensorBoard, in the series `name`."""

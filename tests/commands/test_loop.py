@@ -170,9 +170,11 @@ def test_the_first_sheets_show_the_state_before_the_first_step(tmp_path: Path) -
     config = tiny_runs.config(train__steps=1, evaluation__num_samples=0)
     save, drawn = sheets.save, []
 
-    def save_and_note(config: Any, generator: Any, state: Any, folder: Path) -> Any:
+    def save_and_note(
+        config: Any, generator: Any, state: Any, folder: Path, variables: Any
+    ) -> Any:
         drawn.append(jax.device_get((state.generator.variables, state.ema)))
-        return save(config, generator, state, folder)
+        return save(config, generator, state, folder, variables)
 
     with mock.patch.object(sheets, "save", save_and_note):
         tiny_runs.train(config, tmp_path / "run")
