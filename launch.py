@@ -27,10 +27,8 @@ from sagan_jax.commands.failures import reported
 from sagan_jax.commands.options import Options
 from sagan_jax.files import names
 
-MODES = {
-    name: f"sagan_jax.commands.{name}"
-    for name in ("train", "sample", "evaluate", "report")
-}
+_NAMES = ("train", "sample", "evaluate", "attention", "report")
+MODES = {name: f"sagan_jax.commands.{name}" for name in _NAMES}
 """The module of each mode, with a function `main(options)`; imported when needed."""
 
 _CONFIG = flags_lib.define_config()
@@ -42,6 +40,7 @@ flags.DEFINE_enum("to", "sheet", ["sheet", "images", "npz"], "What samples becom
 flags.DEFINE_list("labels", [], "Classes to sample (default: a sheet's, or all).")
 flags.DEFINE_integer("count", None, "Images to sample (default: a sheet's).", 1, 2**31)
 flags.DEFINE_string("out", "", "Where output goes (default: into the workdir).")
+flags.DEFINE_string("queries", "", "Points for attention: ROW,COLUMN;... or spread.")
 flags.DEFINE_bool("keep_memory", True, "Training on a CPU keeps memory it has freed.")
 flags.DEFINE_enum(
     "dry_run", "", ["", "shapes", "compile"], "Describe the run; =compile: its program."

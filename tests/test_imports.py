@@ -92,13 +92,13 @@ PACKAGES = {
     "evaluation": [
         "references sampling",
         "attention far_pairs generator",
-        "interventions scorer",
-        "progress",
+        "attention_files interventions scorer",
+        "attention_summary progress",
         "results",
     ],
     "pictures": [
-        "grid packed_maps page viridis",
-        "album curves explorer sheets",
+        "grid packed_maps page query_points viridis",
+        "album attention_maps curves explorer sheets",
         "run_curves run_tables",
         "report",
     ],
@@ -106,7 +106,7 @@ PACKAGES = {
         "experiment_files failures options schedule",
         "flags memory",
         "dry_run loop opening",
-        "evaluate report sample stored_step",
+        "attention evaluate report sample stored_step",
         "train",
     ],
 }
@@ -130,6 +130,7 @@ WITHOUT_JAX = (
     "data",
     "metrics",
     "pictures.grid",
+    "pictures.query_points",
 )
 WITHOUT_JAX += (
     "autoconfig",

@@ -20,7 +20,7 @@ from sagan_jax.errors import UserError
 from sagan_jax.files import names
 
 _PLAIN: tuple[str, ...] = ("workdir", "step", "truncations", "to", "labels", "count")
-_PLAIN += ("out", "dry_run", "keep_memory")
+_PLAIN += ("out", "queries", "dry_run", "keep_memory")
 
 
 def define_config() -> absl_flags.FlagHolder[Config]:

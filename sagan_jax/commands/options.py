@@ -25,6 +25,7 @@ class Options:
       count: number of images to sample; None: as many as a sheet has.
       out: where samples or a page go; '': into the workdir.
       dry_run: 'shapes' or 'compile' for a dry run.
+      queries: points of an image whose attention is drawn; see pictures.query_points.
       keep_memory: whether a training on a CPU keeps the memory it has freed.
       command: the command line as typed.
     """
@@ -40,6 +41,7 @@ class Options:
     count: int | None = None
     out: str = ""
     dry_run: str = ""
+    queries: str = ""
     keep_memory: bool = True
     command: str = "the same command"
 

@@ -126,13 +126,13 @@ class Check(NamedTuple):
       seed: seed of their latents.
       between_samples: mean absolute difference between images of one class and
         different latents, in levels: what a change as large as a new image would be;
-        NaN if no class has two images.
+        None if no class has two images.
       effects: the unchanged images first, then each change.
     """
 
     images: int
     seed: int
-    between_samples: float
+    between_samples: float | None
     effects: list[Effect]
 
 
@@ -167,34 +167,6 @@ def check(
     )
 
 
-def table(found: Check) -> str:
-    """Returns the effects as text, one line each."""
-    names = [name for name in _HEADS if name in found.effects[0].scores]
-    heads = ["attention", "layers", "image change", *(_HEADS[name] for name in names)]
-    rows = [
-        [
-            effect.change if effect.layers else "as learned",
-            ", ".join(effect.layers) or "-",
-            f"{effect.image_change:.2f}",
-            *(f"{effect.scores[name]:.3f}" for name in names),
-        ]
-        for effect in found.effects
-    ]
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in (heads, *rows)
-    )
-
-
-_HEADS = {
-    "score": "S",
-    "class_correctness": "class correctness",
-    "missing": "missing",
-    "den": "hue coverage",
-}
-
-
 def _images(
     config: Config, generator: Generator, variables: dict[str, Any], labels: np.ndarray
 ) -> np.ndarray:
@@ -224,10 +196,10 @@ def _distance(images: np.ndarray, others: np.ndarray) -> float:
     return float(np.abs(images.astype(np.float32) - others).mean())
 
 
-def _between_samples(images: np.ndarray, labels: np.ndarray) -> float:
+def _between_samples(images: np.ndarray, labels: np.ndarray) -> float | None:
     distances = [
         _distance(images[of_class], np.roll(images[of_class], 1, axis=0))
         for of_class in (np.flatnonzero(labels == label) for label in np.unique(labels))
         if len(of_class) > 1
     ]
-    return float(np.mean(distances)) if distances else float("nan")
+    return float(np.mean(distances)) if distances else None

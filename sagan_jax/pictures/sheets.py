@@ -77,10 +77,31 @@ def save(
 def save_real(config: Config, source: Source, folder: Path) -> Path:
     """Writes real images, in the rows of the generated sheets, and returns the path."""
     labels = sheet_labels(config)
-    order = np.random.default_rng(config.train.seed).permutation(len(source))
     shape = (config.model.resolution, config.model.resolution, config.model.channels)
     images = np.full((len(labels), *shape), grid.MARGIN, np.uint8)
-    # The empty places of the sheet, by class; one list for all without labels.
+    for place, image in real_images(config, source, labels).items():
+        images[place] = image
+    path = folder / "real.png"
+    grid.save_png(grid.sheet(images, config.evaluation.columns), path)
+    return path
+
+
+def real_images(
+    config: Config, source: Source, labels: np.ndarray
+) -> dict[int, np.ndarray]:
+    """Returns real images of classes, uint8 [H, W, C], by their place in `labels`.
+
+    They are the first ones of an order that `train.seed` fixes. A place whose class has
+    no more images is left out.
+
+    Args:
+      config: the run's config.
+      source: the images.
+      labels: [N] classes; any image will do if the model has no classes.
+    """
+    order = np.random.default_rng(config.train.seed).permutation(len(source))
+    found: dict[int, np.ndarray] = {}
+    # The empty places, by class; one list for all without labels.
     places: dict[int, list[int]] = {}
     for place, label in enumerate(labels):
         places.setdefault(int(label), []).append(place)
@@ -93,9 +114,7 @@ def save_real(config: Config, source: Source, folder: Path) -> Path:
         record = source[int(index)]
         label = int(record["label"]) if config.model.num_classes else 0
         if label in places:
-            images[places[label].pop(0)] = record["image"]
+            found[places[label].pop(0)] = record["image"]
             if not places[label]:
                 del places[label]
-    path = folder / "real.png"
-    grid.save_png(grid.sheet(images, config.evaluation.columns), path)
-    return path
+    return found

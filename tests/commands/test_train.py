@@ -24,11 +24,15 @@ from sagan_jax.config import Config
 from sagan_jax.data import pipeline, sources
 from sagan_jax.data import source as source_lib
 from sagan_jax.errors import UserError
+from sagan_jax.evaluation import attention, sampling
+from sagan_jax.evaluation import generator as generator_lib
 from sagan_jax.files import lock, manifest
+from sagan_jax.metrics import attention_distance
 from sagan_jax.pictures import sheets
 from sagan_jax.runtime import stop as stop_lib
 from sagan_jax.training import collapse
 from sagan_jax.workdir import checkpoint, telemetry
+from sagan_jax.workdir import run as run_lib
 
 
 def _copy(run: tiny_runs.Run, to: Path) -> Path:
@@ -76,6 +80,35 @@ def test_sheets_are_drawn_before_training_and_every_third_step() -> None:
         "step_00000003.png",
         "step_00000006.png",
     ]
+
+
+def test_each_sheet_is_logged_with_the_reach_of_attention() -> None:
+    run = tiny_runs.whole()
+    lines = tiny_runs.read_lines(run.workdir / "attention.jsonl")
+    assert [line["step"] for line in lines] == [0, 3, 6]
+    generator, variables, config, _ = generator_lib.load(run_lib.open_run(run.workdir))
+    # The sheet has four classes by row, and two columns.
+    z = sampling.latents(config.evaluation.seed, range(8), generator)
+    labels = np.repeat(range(4), 2)
+    _, (layer,) = attention.of_generator(generator, variables, z, labels)
+    found = attention_distance.reach(layer.weights, layer.queries, layer.keys)
+    last = lines[-1]
+    del last["time"]
+    assert last == {
+        "step": 6,
+        "distance_ratio/attention16": pytest.approx(found.distance_ratio, rel=1e-4),
+        "entropy/attention16": pytest.approx(found.entropy, rel=1e-4),
+        "gamma/attention16": pytest.approx(layer.gamma),
+    }
+
+
+def test_a_resumed_run_logs_the_same_reach_of_attention() -> None:
+    _, after = tiny_runs.interrupted()
+    logs = []
+    for workdir in (after.workdir, tiny_runs.whole().workdir):
+        lines = tiny_runs.read_lines(workdir / "attention.jsonl")
+        logs.append([{**line, "time": 0} for line in lines])
+    assert logs[0] == logs[1]
 
 
 def test_sheets_change_as_the_generator_learns() -> None:

@@ -63,6 +63,24 @@ def test_each_step_has_one_line_after_a_resume(path: pathlib.Path) -> None:
     assert {p.name for p in path.parent.iterdir()} == {path.name, "tensorboard"}
 
 
+def test_each_sheet_has_one_line_of_attention_after_a_resume(
+    path: pathlib.Path,
+) -> None:
+    def logged(start: int, *steps: int) -> list[int]:
+        with Telemetry(_run(path), start=start) as report:
+            for step in steps:
+                report.log_attention(step, {"entropy/attention32": step / 10})
+            report.log_attention(9, {})  # as of a network without attention
+        lines = _lines(path.parent / "attention.jsonl")
+        assert all(line["entropy/attention32"] == line["step"] / 10 for line in lines)
+        return [line["step"] for line in lines]
+
+    assert logged(0, 0, 2, 4) == [0, 2, 4]
+    assert logged(2, 4, 6) == [0, 2, 4, 6]
+    # Without a checkpoint, the sheet of step 0 is drawn again.
+    assert logged(0, 0, 2) == [0, 2]
+
+
 @pytest.mark.parametrize("cut", ['{"step": 3, "ti', '{"step": 3, "time": 1.0', "{", ""])
 def test_a_truncated_line_is_dropped(path: pathlib.Path, cut: str) -> None:
     _log(path, 0, 1, 2)

@@ -145,14 +145,24 @@ def test_tensorboardx_is_imported_only_when_needed() -> None:
 def test_events_of_a_run_equal_its_metrics_and_sheets() -> None:
     workdir = tiny_runs.whole().workdir
     values: dict[int, dict[str, float]] = {}
+    reach: dict[tuple[int, str], float] = {}
     for step, tag, value in _scalars(workdir / "tensorboard"):
+        if tag.startswith("attention/"):
+            reach[step, tag] = value
+            continue
         assert tag not in values.setdefault(step, {})
         values[step][tag] = value
     for line in tiny_runs.read_lines(workdir / "metrics.jsonl"):
         del line["time"]
         shown = values.pop(line.pop("step"))
         assert shown == {tag: np.float32(value) for tag, value in line.items()}
+    for line in tiny_runs.read_lines(workdir / "attention.jsonl"):
+        del line["time"]
+        step = line.pop("step")
+        for tag, value in line.items():
+            assert reach.pop((step, f"attention/{tag}")) == np.float32(value)
     assert not values
+    assert not reach
     pictures = {
         (step, value.tag): value.image.encoded_image_string
         for step, value in _shown(workdir / "tensorboard")
