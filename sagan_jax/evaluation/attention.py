@@ -50,8 +50,7 @@ def layer_grids(network: Generator | Discriminator) -> dict[str, tuple[int, int]
     Raises:
       UserError: if a field of the network has an unsupported value.
     """
-    plan = network.plan()
-    stages = plan[1] if isinstance(network, Generator) else plan
+    stages = network.plan()[1] if isinstance(network, Generator) else network.plan()
     if network.attention_block != "attention":
         return {}
     divisor = 2 if ATTENTION_FORMS[network.attention_form].pooled else 1

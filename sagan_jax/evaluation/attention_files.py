@@ -77,7 +77,8 @@ def load_maps(path: Path) -> Maps:
       UserError: there is no such file, or it is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # numpy would leave the file of a damaged archive open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return Maps(
                 step=int(arrays["step"]),
                 seed=int(arrays["seed"]),

@@ -41,7 +41,8 @@ def test_an_overlay_is_55_percent_map_and_45_percent_grey(channels: int) -> None
 
 
 @pytest.mark.parametrize(
-    ("point", "cell"), [((0, 0), 0), ((3, 4), 2), ((31, 0), 240), ((15, 31), 127)]
+    ("point", "cell"),
+    [((0, 0), 0), ((3, 4), 1 * 16 + 2), ((31, 0), 240), ((15, 31), 127)],
 )
 def test_a_pixel_belongs_to_the_query_that_covers_it(
     point: tuple[int, int], cell: int
