@@ -35,7 +35,6 @@ WORKDIR_FILES = {
     "samples",
     "tensorboard",
     "attention",
-    "attention.jsonl",
 }
 
 

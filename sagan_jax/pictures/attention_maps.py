@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sagan_jax.evaluation.attention import LayerMaps
 from sagan_jax.metrics import attention_distance
+from sagan_jax.pictures import viridis
 
 Bytes = NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -31,25 +32,6 @@ _TILE, _GAP, _FRAME = 160, 8, 3
 _LINE, _CAPTION = 13, 30
 _PAPER, _INK, _CASING = (250, 250, 250), (20, 20, 20), (0, 0, 0)
 
-# viridis at every fifth of its 256 levels; linear in between, it is exact to one level.
-# Made by Nathaniel Smith and Stefan van der Walt, who put it in the public domain.
-_VIRIDIS = np.frombuffer(
-    bytes.fromhex(
-        "44015446085c471063481769481d6f482475472a7a46307e453781433d844142873f4889"
-        "3d4e8a3a538b38598c355e8d33638d31688e2e6d8e2c718e2a768e297b8e27808e25848e"
-        "23898e218e8d20928c1f978b1e9c891fa18821a58524aa8328ae802eb37c35b7793dbc74"
-        "46c06f50c46a5ac86465cb5e70cf577cd25089d54895d840a2da37b0dd2fbddf26cae11f"
-        "d8e219e5e419f1e51dfde725"
-    ),
-    np.uint8,
-).reshape(-1, 3)
-
-
-def viridis(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Returns colours [..., 3] in [0, 255] of values [...] in [0, 1]."""
-    nodes = np.linspace(0.0, 1.0, len(_VIRIDIS))
-    return np.stack([np.interp(values, nodes, c) for c in _VIRIDIS.T], axis=-1)
-
 
 def enlarged(image: np.ndarray, side: int) -> np.ndarray:
     """Returns [side, side, ...] of [s, s, ...], each pixel repeated side / s times."""
@@ -67,7 +49,7 @@ def overlay(image: Bytes, attention: NDArray[np.floating], most: float) -> Bytes
       attention: [H', W'], a query's attention; a key covers a square of the picture.
       most: the attention that is drawn in the brightest colour.
     """
-    colours = viridis(enlarged(attention, image.shape[0]) / most)
+    colours = viridis.colours(enlarged(attention, image.shape[0]) / most)
     grey = _rgb(image).astype(np.float64) @ np.array([0.299, 0.587, 0.114])
     mixed = OPACITY * colours + (1 - OPACITY) * grey[..., None]
     return np.round(mixed).astype(np.uint8)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sagan_jax.evaluation.attention import LayerMaps
-from sagan_jax.pictures import attention_maps
+from sagan_jax.pictures import attention_maps, viridis
 
 GAP, FRAME, TILE = attention_maps._GAP, attention_maps._FRAME, 160
 STEP = TILE + 2 * FRAME + GAP
@@ -12,19 +12,6 @@ TOP = attention_maps._LINE + 2 * GAP + FRAME
 """The first row of pixels of the upper maps."""
 
 LOWER = TOP + STEP + attention_maps._CAPTION
-
-
-def test_viridis_has_its_published_colours_at_both_ends_and_in_the_middle() -> None:
-    found = attention_maps.viridis(np.array([0, 128 / 255, 1.0]))
-    expected = [(0x44, 0x01, 0x54), (0x21, 0x91, 0x8C), (0xFD, 0xE7, 0x25)]
-    np.testing.assert_allclose(found, expected, atol=1)
-
-
-def test_viridis_equals_matplotlib_s_to_one_level() -> None:
-    matplotlib = pytest.importorskip("matplotlib")
-    levels = np.linspace(0, 1, 256)
-    expected = 255 * np.array(matplotlib.colormaps["viridis"](levels))[:, :3]
-    np.testing.assert_allclose(attention_maps.viridis(levels), expected, atol=1.01)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -35,7 +22,7 @@ def test_an_overlay_is_55_percent_map_and_45_percent_grey(channels: int) -> None
     assert found.shape == (4, 4, 3)
     for row in range(4):
         for column in range(4):
-            colour = attention_maps.viridis(attention[row // 2, column // 2])
+            colour = viridis.colours(attention[row // 2, column // 2])
             expected = 0.55 * colour + 0.45 * 100
             np.testing.assert_allclose(found[row, column], expected, atol=0.51)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sagan_jax.evaluation.attention import LayerMaps
-from sagan_jax.pictures import explorer, packed_maps, viridis
+from sagan_jax.pictures import explorer, packed_maps
 
 IMAGES = np.zeros((2, 8, 8, 3), np.uint8)
 
@@ -101,10 +101,3 @@ def test_maps_of_three_points_are_shown_without_a_script() -> None:
     static = explorer.markup(IMAGES, maps, ["a", "b"]).split('id="explorer-static"')[1]
     # Two images; each with itself and three maps of both layers.
     assert static.count("<img") == 2 * (1 + 3 * 2)
-
-
-def test_colours_run_from_dark_blue_to_yellow_and_only_get_lighter() -> None:
-    table = viridis.table()
-    assert table[0].tolist() == [0x44, 0x01, 0x54]
-    assert table[255].tolist() == [0xFD, 0xE7, 0x25]
-    assert np.all(np.diff(table @ [0.2126, 0.7152, 0.0722]) > -0.5)
