@@ -19,10 +19,12 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 _FEW_CHANNELS = 16
 """Channels below which sums of taps or tiles cost more than the products they save."""
 
-
 SMALL = 2e8
-"""Operations of a product, as written, up to which the plain form is kept on a CPU: it
-takes about a millisecond, and each other form adds a second of compilation."""
+"""Operations of a product, as written, up to which it takes a CPU one or two
+milliseconds, so that the time to compile a form counts as well."""
+
+TINY = 1e7
+"""Operations up to which the plain form is kept on a CPU: 0.1 ms on one core."""
 
 
 class Product(NamedTuple):
@@ -81,18 +83,29 @@ def choose(platform: str, product: Product) -> str:
         return "plain"
     if platform != "cpu":
         return _on_accelerator(platform, product.layer)
-    if operations(product, "plain") < SMALL:
-        return "plain"
-    if product.half:
-        return "plain"  # the other forms would round sums before they multiply
+    if product.half or operations(product, "plain") < TINY:
+        return "plain"  # with half precision, sums would be rounded before products
     if product.layer != CONV:
         return "nine products"
     if min(product.inputs, product.outputs) < _FEW_CHANNELS:
         return "im2col"
+    if operations(product, "plain") < SMALL:
+        return _small(product)
     if product.side >= 16:
         return "winograd 4"
     # Kernels grow with the number of products per tile, and dominate on small maps.
     return "winograd 2" if product.side >= 8 else "im2col"
+
+
+def _small(product: Product) -> str:
+    """Returns the form of a product, without resampling, that takes about 1 ms.
+
+    F(2,3) compiles in half of the time of F(4,3), and is nearly as fast here.
+    """
+    # XLA's library runs such convolutions on one core; kernel gradients a third slower.
+    least = SMALL / 4 if product.result == KERNEL_GRADIENT else SMALL / 2
+    few = min(product.inputs, product.outputs) < 2 * _FEW_CHANNELS
+    return "plain" if few or operations(product, "plain") < least else "winograd 2"
 
 
 def _on_accelerator(platform: str, layer: str) -> str:

@@ -74,6 +74,7 @@ LAYERS: dict[str, Callable[..., jax.Array]] = {
 def no_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chooses forms for small products too."""
     monkeypatch.setattr(forms, "SMALL", 0)
+    monkeypatch.setattr(forms, "TINY", 0)
     # Choices are made while tracing, and remembered by shape: tests that use this take
     # shapes of their own.
 

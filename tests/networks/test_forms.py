@@ -54,10 +54,32 @@ def test_a_cpu_adds_nothing_up_before_it_multiplies_in_half_precision() -> None:
     assert forms.choose("cpu", _product(UPSAMPLE_CONV, half=True)) == "plain"
 
 
-def test_small_products_stay_plain_on_a_cpu() -> None:
+def test_tiny_products_stay_plain_on_a_cpu() -> None:
     tiny = _product(inputs=16, outputs=16, side=16, batch=2)
-    assert forms.operations(tiny, "plain") < forms.SMALL
+    assert forms.operations(tiny, "plain") < forms.TINY
     assert forms.choose("cpu", tiny) == "plain"
+    assert forms.choose("cpu", tiny._replace(layer=CONV_POOL)) == "plain"
+
+
+@pytest.mark.parametrize(
+    ("result", "batch", "form"),
+    [
+        (OUTPUT, 32, "winograd 2"),
+        (OUTPUT, 16, "plain"),
+        (KERNEL_GRADIENT, 16, "winograd 2"),
+        (KERNEL_GRADIENT, 8, "plain"),
+    ],
+)
+def test_small_products_have_forms_that_compile_quickly_on_a_cpu(
+    result: str, batch: int, form: str
+) -> None:
+    product = Product(CONV, result, 3, 8, 64, 64, batch)
+    assert forms.TINY < forms.operations(product, "plain") < forms.SMALL
+    assert forms.choose("cpu", product) == form
+    pooled = product._replace(layer=CONV_POOL)
+    assert forms.choose("cpu", pooled) == "nine products"
+    few = product._replace(inputs=3, side=32, batch=32)
+    assert forms.choose("cpu", few) == "im2col"
 
 
 def test_operations_are_two_for_each_tap_and_place() -> None:
