@@ -24,7 +24,7 @@ from sagan_jax import config as config_lib
 from sagan_jax.commands import flags as flags_lib
 from sagan_jax.commands import memory
 from sagan_jax.commands.failures import reported
-from sagan_jax.commands.options import Options
+from sagan_jax.commands.options import KINDS, Options
 from sagan_jax.files import names
 
 _NAMES = ("train", "sample", "evaluate", "attention", "report")
@@ -35,10 +35,10 @@ _CONFIG = flags_lib.define_config()
 flags.DEFINE_string("workdir", "", "Directory of the run (default: runs/NAME).")
 flags.DEFINE_enum("mode", "train", list(MODES), "What to do with the run.")
 flags.DEFINE_string("step", "", "Checkpoint: a step; evaluate also takes best, all.")
-flags.DEFINE_list("truncations", [], "Bounds on |z| to evaluate, one by one; 0: none.")
-flags.DEFINE_enum("to", "sheet", ["sheet", "images", "npz"], "What samples become.")
+flags.DEFINE_list("truncations", [], "Bounds on |z|, one by one; 0: none.")
+flags.DEFINE_enum("to", "sheet", list(KINDS), "What samples become.")
 flags.DEFINE_list("labels", [], "Classes to sample (default: a sheet's, or all).")
-flags.DEFINE_integer("count", None, "Images to sample (default: a sheet's).", 1, 2**31)
+flags.DEFINE_integer("count", None, "Images or frames (default: a sheet's).", 1, 2**31)
 flags.DEFINE_string("out", "", "Where output goes (default: into the workdir).")
 flags.DEFINE_string("queries", "", "Points for attention: ROW,COLUMN;... or spread.")
 flags.DEFINE_bool("keep_memory", True, "Training on a CPU keeps memory it has freed.")

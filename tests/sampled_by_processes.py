@@ -18,3 +18,4 @@ with tiny_gan.quick_compiles():  # as in the process that this is compared with
     sample.save(run, kind="npz", count=37, out=Path(out, "samples.npz"))
     sample.save(run, kind="images", count=5, out=Path(out, "images"))
     sample.save(run, out=Path(out, "sheet.png"))
+    sample.save(run, kind="neighbours", count=7, out=Path(out, "neighbours.png"))

@@ -133,6 +133,7 @@ def test_two_processes_sample_together_and_one_writes(
         sample.save(run, kind="npz", count=37, out=theirs / "samples.npz")
         sample.save(run, kind="images", count=5, out=theirs / "images")
         sample.save(run, out=theirs / "sheet.png")
+        sample.save(run, kind="neighbours", count=7, out=theirs / "neighbours.png")
     with np.load(ours / "samples.npz") as a, np.load(theirs / "samples.npz") as b:
         for name in ("images", "labels", "made_by"):
             np.testing.assert_array_equal(a[name], b[name])

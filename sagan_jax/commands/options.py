@@ -8,6 +8,9 @@ from sagan_jax.config import Config, MeshConfig
 from sagan_jax.errors import UserError, naming
 from sagan_jax.files import paths
 
+KINDS = ("sheet", "images", "npz", "interpolation", "truncations", "neighbours", "film")
+"""What samples can become; see commands.sample.save, whose import loads jax."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
@@ -19,10 +22,10 @@ class Options:
       mesh: whether modes other than train run in several processes.
       evaluation: fields of config.evaluation that override the run's own.
       step: a step; in mode evaluate also 'best' or 'all'; '': the newest.
-      truncations: bounds on |z| to evaluate.
-      to: what samples become; see commands.sample.KINDS.
+      truncations: bounds on |z| to evaluate, or the rows of a truncation sheet.
+      to: what samples become; one of KINDS.
       labels: classes to sample.
-      count: number of images to sample; None: as many as a sheet has.
+      count: number of images to sample, or of frames; None: as many as a sheet has.
       out: where samples or a page go; '': into the workdir.
       dry_run: 'shapes' or 'compile' for a dry run.
       queries: points of an image whose attention is drawn; see pictures.query_points.

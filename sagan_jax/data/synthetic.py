@@ -9,8 +9,9 @@ from sagan_jax.data.source import Record, Source
 class SyntheticSource(Source):
     """Far pairs, rendered into memory once: num_images * resolution^2 * 3 bytes.
 
-    Image i depends on (seed, i) alone. Without labels (num_classes=0) the images show
-    four classes.
+    Image i depends on (seed, i) alone, and i counts from `first`: the images beyond
+    those of a training set are of the same kind and new. Without labels (num_classes=0)
+    the images show four classes.
     """
 
     def __init__(
@@ -22,11 +23,12 @@ class SyntheticSource(Source):
         distance: str = "far",
         difficulty: str = "full",
         seed: int = 1,
+        first: int = 0,
     ) -> None:
         super().__init__()
         self._images, labels = far_pairs.render_many(
             seed,
-            np.arange(num_images),
+            first + np.arange(num_images),
             resolution=resolution,
             num_classes=num_classes or 4,
             distance=distance,
@@ -38,7 +40,7 @@ class SyntheticSource(Source):
         self.num_classes = num_classes
         self.identity = (
             f"far pairs {num_images} {num_classes} {distance} {difficulty} {seed}"
-        )
+        ) + (f" from {first}" if first else "")
         self.class_names = far_pairs.RECIPES[difficulty].shapes[:num_classes]
 
     def __len__(self) -> int:

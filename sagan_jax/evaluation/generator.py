@@ -26,7 +26,7 @@ def evaluated_variables(
     """
     average = ema if config.evaluation.ema else {}
     variables = state_lib.generator_variables(generator, live, average)
-    return _with_statistics(config, generator, variables)
+    return with_statistics(config, generator, variables)
 
 
 def of_state(config: Config, generator: Generator, state: GanState) -> dict[str, Tree]:
@@ -57,15 +57,20 @@ def load(
     generator, variables, step = run.load_generator(step)
     return (
         generator,
-        _with_statistics(run.config, generator, variables),
+        with_statistics(run.config, generator, variables),
         run.config,
         step,
     )
 
 
-def _with_statistics(
+def with_statistics(
     config: Config, generator: Generator, variables: dict[str, Tree]
 ) -> dict[str, Tree]:
+    """Returns the variables with the batch statistics that config.evaluation asks for.
+
+    Standing statistics depend on `evaluation.truncation`: they are those of images like
+    the ones that will be drawn.
+    """
     evaluation = config.evaluation
     if evaluation.statistics == "running":
         return variables

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -125,6 +126,54 @@ def sample(
       UserError: a label that the generator does not have, or a value out of range;
         before the first image.
     """
+
+    def drawn(rows: np.ndarray) -> jax.Array:
+        return latents(seed, start + rows, generator, truncation)
+
+    yield from _images_of(generator, variables, drawn, labels, batch_size, devices)
+
+
+def sample_at(
+    generator: Generator,
+    variables: Variables,
+    z: np.ndarray | jax.Array,
+    labels: Sequence[int] | np.ndarray,
+    *,
+    batch_size: int = 64,
+    devices: Sequence[jax.Device] = (),
+) -> Iterator[np.ndarray]:
+    """Yields what `sample` does, at latents that the caller chose.
+
+    Args:
+      generator: the module.
+      variables: the generator's variables.
+      z: [N, latent_dim].
+      labels: [N] classes; an unconditional generator uses only their number.
+      batch_size: images per pass and device; see `sample`.
+      devices: devices of this process to split each batch over; (): the first one.
+
+    Raises:
+      UserError: a label that the generator does not have.
+    """
+    chex.assert_shape(z, (len(labels), generator.latent_dim))
+    z = np.asarray(z, param_dtype(generator.dtype))
+
+    def chosen(rows: np.ndarray) -> jax.Array:
+        # The rows beyond the last one are padding.
+        return jnp.asarray(z[np.minimum(rows, len(z) - 1)])
+
+    yield from _images_of(generator, variables, chosen, labels, batch_size, devices)
+
+
+def _images_of(
+    generator: Generator,
+    variables: Variables,
+    z_of: Callable[[np.ndarray], jax.Array],
+    labels: Sequence[int] | np.ndarray,
+    batch_size: int,
+    devices: Sequence[jax.Device],
+) -> Iterator[np.ndarray]:
+    """Yields images in batches; `z_of` gives the latents of rows [n] of the labels."""
     labels = checked_labels(labels, generator.num_classes)
     batch_size = values.whole("batch_size", batch_size, 1)
     devices = devices or jax.local_devices()[:1]
@@ -139,8 +188,8 @@ def sample(
     queued: deque[tuple[jax.Array, int]] = deque()
     for begin in range(0, len(labels), batch_size):
         # The last batch is padded, so that all batches share one compiled program.
-        indices = start + np.arange(begin, begin + batch_size)
-        z = jax.device_put(latents(seed, indices, generator, truncation), split)
+        rows = np.arange(begin, begin + batch_size)
+        z = jax.device_put(z_of(rows), split)
         wanted = labels[begin : begin + batch_size]
         filled = np.resize(wanted, batch_size).astype(np.int32)
         given = jax.device_put(filled, split) if generator.num_classes else None

@@ -21,7 +21,7 @@ from sagan_jax.data import sources
 from sagan_jax.data.folder import FolderSource
 from sagan_jax.errors import UserError, naming
 from sagan_jax.evaluation import far_pairs, references, sampling
-from sagan_jax.extractors import features, inception_weights
+from sagan_jax.extractors import features, inception_weights, preprocessing
 from sagan_jax.metrics import protocols, scores
 from sagan_jax.metrics.scores import Measured, Scores
 from sagan_jax.metrics.statistics import Provenance
@@ -78,12 +78,6 @@ class Scorer:
         self._reference: Measured | None = None
         if not self._by_network:
             return
-        if config.model.channels != 3:
-            raise UserError(
-                f"model.channels={config.model.channels} is not supported by any "
-                "metric: they need images with 3 channels; train with "
-                "evaluation.every=0, and look at the images with --mode sample."
-            )
         found = inception_weights.load(config.evaluation.weights)
         covered = [tap for tap in found.taps if not tap.startswith("logits")]
         self._tap = config.evaluation.tap or covered[-1]
@@ -99,9 +93,9 @@ class Scorer:
         settings = config.evaluation
         self._source = source or sources.make_source(config)
         if settings.reference:
-            self._source = _reference(config, "reference", settings.reference)
+            self._source = folder_of(config, "reference", settings.reference)
         if settings.held_out:  # opened only to check that it is there
-            _reference(config, "held_out", settings.held_out)
+            folder_of(config, "held_out", settings.held_out)
 
     def score(
         self,
@@ -158,6 +152,27 @@ class Scorer:
             self._reference = self._measured_reals(check)
         return self._reference
 
+    def indices(self) -> NDArray[np.intp]:
+        """Returns the index in the source of each image of `reference`, [N]."""
+        wanted = self._config.evaluation.reference_samples
+        # Shuffled, so that any part of them holds every class.
+        order = np.random.default_rng(0).permutation(len(self._source))
+        return order[: wanted or len(order)]
+
+    def measure(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Returns features [N, d] of uint8 images [N, H, W, C], as scores use them.
+
+        Every process must call it with the same images, and extracts its part.
+        """
+        mine = images[processes.share(len(images))]
+        found = features.extract(
+            (preprocessing.as_rgb(mine[i : i + 256]) for i in range(0, len(mine), 256)),
+            lambda part: {self._tap: self._extractor(part)[self._tap]},
+            total=len(mine),
+            progress=processes.is_first(),
+        )
+        return processes.gather(found[self._tap], len(images))
+
     def facts(self) -> dict[str, Any]:
         """Returns how the scores were measured, for a line of results."""
         if not self._by_network:
@@ -190,11 +205,11 @@ class Scorer:
         return "; ".join(found)
 
     def _provenance(self, data_set: str, split: str) -> Provenance:
-        side = self._config.model.resolution
+        side, channels = self._config.model.resolution, self._config.model.channels
         return Provenance(
             data_set=data_set,
             split=split,
-            preprocessing=f"centre square, {side} px, uint8",
+            preprocessing=f"centre square, {side} px, uint8{_TO_RGB[channels]}",
             pipeline=self._extractor.provenance["pipeline"],
             tap=self._tap,
             weights=self._extractor.provenance["weights"],
@@ -222,7 +237,7 @@ class Scorer:
             devices=jax.local_devices(),
         )
         found = features.extract(
-            sampling.checked(batches, check),
+            map(preprocessing.as_rgb, sampling.checked(batches, check)),
             self._extractor,
             total=mine.stop - mine.start,
             progress=processes.is_first(),
@@ -237,9 +252,8 @@ class Scorer:
 
     def _measured_reals(self, check: Callable[[], None]) -> Measured:
         settings = self._config.evaluation
-        total = min(settings.reference_samples or len(self._source), len(self._source))
-        # Shuffled, so that any part of them holds every class.
-        order = np.random.default_rng(0).permutation(len(self._source))[:total]
+        order = self.indices()
+        total = len(order)
         data = self._config.data
         name = settings.reference or data.dataset or data.path or data.source
         split = data.split if data.source == "tfds" and not settings.reference else ""
@@ -248,8 +262,9 @@ class Scorer:
 
         def measure() -> tuple[NDArray[np.float32], NDArray[np.int32]]:
             labels: list[int] = []
+            reals = _records(self._source, order[mine], labels)
             found = features.extract(
-                sampling.checked(_records(self._source, order[mine], labels), check),
+                map(preprocessing.as_rgb, sampling.checked(reals, check)),
                 lambda images: {self._tap: self._extractor(images)[self._tap]},
                 total=mine.stop - mine.start,
                 progress=processes.is_first(),
@@ -264,7 +279,16 @@ class Scorer:
         return Measured(features=rows, provenance=provenance, labels=classes)
 
 
-def _reference(config: Config, field: str, path: str) -> source_lib.Source:
+_TO_RGB = {
+    1: ", grey to RGB",
+    2: ", grey to RGB without alpha",
+    3: "",
+    4: ", RGB without alpha",
+}
+"""How images with so many channels become those of the network."""
+
+
+def folder_of(config: Config, field: str, path: str) -> source_lib.Source:
     """Returns the images of a folder or .zip that `evaluation.<field>` names."""
     with naming(f"evaluation.{field}", path):
         found = FolderSource(

@@ -102,6 +102,15 @@ def load(path: str | os.PathLike[str] = "", *, opener: Opener | None = None) -> 
     return _download(place, opener or urllib.request.urlopen)
 
 
+def are_here(path: str | os.PathLike[str] = "") -> bool:
+    """Returns whether `load(path)` will find the weights without a download."""
+    if path:
+        return True
+    folder = cache.directory("weights")
+    names = (CONVERTED, *NAMES)
+    return folder is not None and any((folder / name).exists() for name in names)
+
+
 def converted_file() -> Path:
     """Returns the path of the converted public weights, which need not exist yet.
 

@@ -64,6 +64,20 @@ def check_batch(images: Batch) -> Batch:
     return images
 
 
+def as_rgb(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Returns uint8 images [N, H, W, 3]: grey is repeated, and alpha is dropped.
+
+    The result is that of Pillow's conversion to RGB, which files of images go through.
+
+    Args:
+      images: uint8 [N, H, W, C]; C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA).
+    """
+    channels = images.shape[-1]
+    if channels == 3:
+        return images
+    return images[..., :3] if channels == 4 else images[..., :1].repeat(3, axis=-1)
+
+
 def tf(images: Array) -> Array:
     """Returns (x - 128) / 128 for TF1's bilinear resize x: [N, 299, 299, 3].
 

@@ -10,6 +10,7 @@ import pytest
 import tiny_runs
 
 from sagan_jax.commands import sample
+from sagan_jax.commands.options import KINDS
 from sagan_jax.errors import UserError
 from sagan_jax.evaluation import generator
 from sagan_jax.files import whole
@@ -30,7 +31,7 @@ def run(tmp_path: pathlib.Path) -> Run:
     return Run(tmp_path / "run", tiny_runs.config())
 
 
-@pytest.mark.parametrize("kind", sample.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_file_of_the_user_is_not_overwritten(
     kind: str, run: Run, tmp_path: pathlib.Path
 ) -> None:
@@ -41,7 +42,7 @@ def test_a_file_of_the_user_is_not_overwritten(
     assert out.read_text() == "mine"
 
 
-@pytest.mark.parametrize("kind", sample.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_device_is_not_replaced(kind: str, run: Run) -> None:
     before = os.stat("/dev/null")
     with pytest.raises(UserError, match=r"out='/dev/null' exists already"):
@@ -49,7 +50,7 @@ def test_a_device_is_not_replaced(kind: str, run: Run) -> None:
     assert os.stat("/dev/null").st_rdev == before.st_rdev
 
 
-@pytest.mark.parametrize("kind", sample.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_link_that_leads_nowhere_is_not_replaced(
     kind: str, run: Run, tmp_path: pathlib.Path
 ) -> None:
@@ -60,7 +61,7 @@ def test_a_link_that_leads_nowhere_is_not_replaced(
     assert out.is_symlink()
 
 
-@pytest.mark.parametrize("kind", sample.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_place_that_cannot_be_written_is_refused_first(
     kind: str, run: Run, tmp_path: pathlib.Path
 ) -> None:
@@ -71,7 +72,7 @@ def test_a_place_that_cannot_be_written_is_refused_first(
         sample.save(run, kind=kind, out=tmp_path / "file" / "x")
 
 
-@pytest.mark.parametrize("kind", sample.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_workdir_that_one_may_only_read_is_refused_first(kind: str, run: Run) -> None:
     denied = OSError(errno.EROFS, os.strerror(errno.EROFS))
     with (

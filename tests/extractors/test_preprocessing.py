@@ -7,6 +7,8 @@ from inception_recipe import golden
 
 from sagan_jax.errors import UserError
 from sagan_jax.extractors import preprocessing
+from sagan_jax.metrics import image_sets
+from sagan_jax.pictures import grid
 
 
 def sampled(function, index):
@@ -98,6 +100,13 @@ def test_invalid_images_are_refused(images, sentence):
         preprocessing.check_images(images)
     assert str(caught.value).startswith(sentence)
     assert REMEDY in str(caught.value)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_images_become_rgb_as_their_files_do(channels):
+    images = np.random.default_rng(0).integers(0, 256, (3, 5, 4, channels), np.uint8)
+    files = [image_sets.decode(grid.encode_png(image)) for image in images]
+    np.testing.assert_array_equal(preprocessing.as_rgb(images), files)
 
 
 def test_a_single_nan_is_found():
