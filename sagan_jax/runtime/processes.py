@@ -35,7 +35,14 @@ def gather(rows: NDArray[Any], count: int) -> NDArray[Any]:
     most = -(-count // processes)
     padded = np.zeros((most, *rows.shape[1:]), rows.dtype)
     padded[: len(rows)] = rows
-    stacked = np.asarray(multihost_utils.process_allgather(padded))
+    if rows.dtype.itemsize == 8:
+        # In halves: jax makes 32 bits of 64, unless x64 is on.
+        halves = padded.reshape(most, -1).view(np.uint32)
+        stacked = np.asarray(multihost_utils.process_allgather(halves))
+        stacked = np.ascontiguousarray(stacked).view(rows.dtype)
+        stacked = stacked.reshape(processes, most, *rows.shape[1:])
+    else:
+        stacked = np.asarray(multihost_utils.process_allgather(padded))
     spans = [_share(count, index) for index in range(processes)]
     return np.concatenate(
         [

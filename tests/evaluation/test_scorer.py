@@ -255,7 +255,7 @@ def test_grey_images_are_scored_as_the_rgb_that_their_files_become(
     for index, image in enumerate(real):
         (tmp_path / f"{index:02}.png").write_bytes(grid.encode_png(image))
     changes = {"data__source": "folder", "data__path": str(tmp_path)}
-    changes |= {"evaluation__metrics": "fid"}
+    changes |= {"evaluation__metrics": "fid", "evaluation__tap": "64"}
     run = _run(weight_file, model__channels=2, model__num_classes=0, **changes)
     variables = tiny_gan.random_state(run).generator.variables
     found = scorer_lib.Scorer(run.config)
@@ -264,14 +264,15 @@ def test_grey_images_are_scored_as_the_rgb_that_their_files_become(
         list(sampling.sample(run.generator, variables, np.zeros(COUNT, int), seed=3))
     )
     extract = features.Extractor(
-        inception_weights.read(weight_file), ("192",), devices=jax.devices()[:1]
+        inception_weights.read(weight_file), ("64",), devices=jax.devices()[:1]
     )
     sets = [
         extract(np.stack([image_sets.decode(grid.encode_png(i)) for i in images]))
         for images in (real[np.random.default_rng(0).permutation(20)], fake)
     ]
-    expected = fid.frechet_distance(*(rows["192"] for rows in sets))
-    np.testing.assert_allclose(scores["FD-192"], expected, rtol=1e-9)
+    expected = fid.frechet_distance(*(rows["64"] for rows in sets))
+    # The programs for one and for eight devices may round differently.
+    np.testing.assert_allclose(scores["FD-64"], expected, rtol=1e-8)
     assert found.facts()["reference_preprocessing"].endswith(
         "grey to RGB without alpha"
     )

@@ -85,7 +85,7 @@ def test_the_picture_shows_samples_above_their_training_images(
     copies: Memorisation,
 ) -> None:
     picture = neighbours.picture(copies)
-    threshold = copies.spaces[0].closer.threshold  # type: ignore[union-attr]
+    threshold = copies.spaces[0].closer.threshold
     words = (
         "pixels: the 10 samples closest to training images, which are below; distances "
         "0 to 0; 100.0% of samples, and 5% of held-out images, are closer than "
@@ -124,6 +124,13 @@ def test_pixel_distances_are_those_of_brute_force(honest: Memorisation) -> None:
         rms = np.sqrt(((training - sample) ** 2).mean((1, 2, 3)))
         np.testing.assert_allclose(distance, rms.min(), rtol=1e-12)
         assert index == rms.argmin()
+
+
+def test_a_part_of_the_training_images_can_be_searched() -> None:
+    found = _measured(_images(np.arange(3)), evaluation__reference_samples=10)
+    assert neighbours.numbers(found)["training_images_searched"] == 10
+    searched = np.random.default_rng(0).permutation(TRAINED)[:10]
+    assert set(found.spaces[0].samples.indices) <= set(searched)
 
 
 def test_without_weights_one_sentence_says_so(honest: Memorisation) -> None:
