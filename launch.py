@@ -7,6 +7,7 @@
     python launch.py --mode sample --workdir runs/mine --to images --count 1000
     python launch.py --mode evaluate --workdir runs/mine --step best
     python launch.py --mode report --workdir runs/mine
+    python launch.py --mode sweep --config experiments/ablations/FILE.py
 
 Every field of sagan_jax/config/fields.py is a flag: --config.GROUP.FIELD=VALUE. The
 same command resumes a run. Other modes use its settings: --evaluation.FIELD=VALUE
@@ -27,7 +28,7 @@ from sagan_jax.commands.failures import reported
 from sagan_jax.commands.options import KINDS, Options
 from sagan_jax.files import names
 
-_NAMES = ("train", "sample", "evaluate", "attention", "report")
+_NAMES = ("train", "sample", "evaluate", "attention", "report", "sweep")
 MODES = {name: f"sagan_jax.commands.{name}" for name in _NAMES}
 """The module of each mode, with a function `main(options)`; imported when needed."""
 
@@ -41,6 +42,7 @@ flags.DEFINE_list("labels", [], "Classes to sample (default: a sheet's, or all).
 flags.DEFINE_integer("count", None, "Images or frames (default: a sheet's).", 1, 2**31)
 flags.DEFINE_string("out", "", "Where output goes (default: into the workdir).")
 flags.DEFINE_string("queries", "", "Points for attention: ROW,COLUMN;... or spread.")
+flags.DEFINE_string("cells", "", "Part of a sweep's cells to train, such as 1/2.")
 flags.DEFINE_bool("keep_memory", True, "Training on a CPU keeps memory it has freed.")
 flags.DEFINE_enum(
     "dry_run", "", ["", "shapes", "compile"], "Describe the run; =compile: its program."

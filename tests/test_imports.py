@@ -31,7 +31,7 @@ LEVELS = {
 }
 # Each package from the bottom up; a line is a level.
 PACKAGES = {
-    "config": ["fields values", "json_form smoke", "checks"],
+    "config": ["fields values", "json_form smoke", "checks", "sweep"],
     "files": [
         "cache lock names paths terminal torch_file whole",
         "json_lines manifest",
@@ -73,10 +73,11 @@ PACKAGES = {
         "repeated",
     ],
     "metrics": [
-        "agreement attention_distance class_fidelity convert image_sets protocols rows",
-        "nearest statistics",
-        "measured statistics_files",
-        "fid inception_score kid prdc",
+        "agreement attention_distance class_fidelity convert image_sets paired "
+        "protocols rows",
+        "nearest statistics sweep_cells",
+        "contrasts measured statistics_files",
+        "fid inception_score kid prdc sweep_table",
         "intra_fid",
         "scores",
         "plan",
@@ -84,7 +85,7 @@ PACKAGES = {
         "evaluate",
     ],
     "workdir": [
-        "disk record run_config tensorboard",
+        "disk record run_config sweep_dir tensorboard",
         "checkpoint",
         "run",
         "rollback telemetry",
@@ -95,9 +96,10 @@ PACKAGES = {
         "attention_files interventions scorer",
         "attention_summary held_out progress",
         "memorisation results",
+        "cell",
     ],
     "pictures": [
-        "grid packed_maps page query_points viridis",
+        "grid packed_maps page plots query_points viridis",
         "album attention_maps captions curves explorer sheets",
         "film interpolation neighbours run_curves run_tables truncation",
         "report",
@@ -108,6 +110,8 @@ PACKAGES = {
         "dry_run loop opening sample_pictures",
         "attention evaluate report sample stored_step",
         "train",
+        "cell cell_process",
+        "sweep",
     ],
 }
 # Beyond the levels: all that a package may know of the rest, where that is little.
@@ -146,7 +150,8 @@ WITHOUT_JAX += ("runtime.machine", "runtime.stop", "training.collapse")
 WITHOUT_JAX += ("runtime.allocator", "commands.memory")
 WITHOUT_JAX += ("workdir.telemetry", "workdir.tensorboard", "commands.failures")
 WITHOUT_JAX += ("commands.experiment_files", "commands.flags", "commands.options")
-WITHOUT_JAX += ("commands.schedule",)
+WITHOUT_JAX += ("commands.schedule", "commands.sweep", "commands.cell_process")
+WITHOUT_JAX += ("pictures.plots", "workdir.sweep_dir")
 WITHOUT_JAX += ("extractors.inception_layers", "extractors.inception_weights")
 WITHOUT_JAX += ("extractors.host_resize",)
 WITHOUT_JAX += ("pictures.album", "pictures.curves", "pictures.explorer")

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import sagan_jax
-from sagan_jax.config import Config
+from sagan_jax.config import Config, Sweep
 from sagan_jax.errors import UserError, naming
 from sagan_jax.files import paths
 
@@ -19,14 +19,14 @@ SHIPPED = Path(sagan_jax.__file__).resolve().parents[1]
 _PACKAGE = "experiments"
 
 
-def load(value: str) -> Config:
-    """Returns the config of 'FILE.py' or 'FILE.py:ARGUMENT'.
+def load(value: str) -> Config | Sweep:
+    """Returns the config or the sweep of 'FILE.py' or 'FILE.py:ARGUMENT'.
 
     A relative FILE is looked for in the current directory, then in `SHIPPED`, so that
     experiments/quickstart.py is found wherever the library is installed.
 
     Raises:
-      UserError: no such file, or one that does not return a Config.
+      UserError: no such file, or one that returns neither.
     """
     path, _, argument = value.partition(":")
     if argument.startswith("//") and not path.endswith(".py"):
@@ -49,8 +49,10 @@ def load(value: str) -> Config:
                 f"config={path!r} does not load ({type(error).__name__}: "
                 f"{' '.join(str(error).split())}); fix the file."
             ) from None
-    if not isinstance(config, Config):
-        raise UserError(f"config={path!r}: get_config() must return a Config.")
+    if not isinstance(config, Config | Sweep):
+        raise UserError(
+            f"config={path!r}: get_config() must return a Config, or a Sweep."
+        )
     return config
 
 
@@ -75,8 +77,9 @@ def _siblings_of(file: Path) -> Iterator[None]:
     loaded = _set_aside()
     before = list(sys.path)
     folder = file.absolute().parent
-    if folder.name == _PACKAGE:
-        sys.path.insert(0, str(folder.parent))
+    for package in (folder, folder.parent):  # a sweep lies in a folder of its own
+        if package.name == _PACKAGE:
+            sys.path.insert(0, str(package.parent))
     sys.path.append(str(SHIPPED))
     try:
         # The user's package may have no __init__, or may fail as it is imported.

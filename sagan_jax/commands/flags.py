@@ -5,6 +5,7 @@ type by tracebacks of their own; here each becomes a UserError.
 """
 
 import contextlib
+import dataclasses
 import difflib
 import re
 from collections.abc import Iterator
@@ -15,12 +16,14 @@ from ml_collections import config_flags
 
 from sagan_jax import config as config_lib
 from sagan_jax.commands import experiment_files
-from sagan_jax.config import Config
+from sagan_jax.config import Config, Sweep
 from sagan_jax.errors import UserError
 from sagan_jax.files import names
 
 _PLAIN: tuple[str, ...] = ("workdir", "step", "truncations", "to", "labels", "count")
-_PLAIN += ("out", "queries", "dry_run", "keep_memory")
+_PLAIN += ("out", "queries", "dry_run", "keep_memory", "cells")
+_TRAINING = ("train", "sweep")
+"""Modes that take the fields of --config."""
 
 
 def define_config() -> absl_flags.FlagHolder[Config]:
@@ -35,9 +38,17 @@ def define_config() -> absl_flags.FlagHolder[Config]:
 
 
 class _Parser(absl_flags.ArgumentParser[Config]):
+    sweep: Sweep | None = None
+    """The sweep of the file, if it holds one."""
+
     def parse(self, argument: str) -> Config:
-        """Returns the config of 'FILE.py[:ARGUMENT]'."""
-        return experiment_files.load(argument)
+        """Returns the config of 'FILE.py[:ARGUMENT]'; of a sweep, its base."""
+        found = experiment_files.load(argument)
+        if isinstance(found, Config):
+            return found
+        self.sweep = found
+        found.base.name = found.name
+        return found.base
 
 
 def prepared(argv: list[str]) -> list[str]:
@@ -54,7 +65,7 @@ def prepared(argv: list[str]) -> list[str]:
     """
     argv = ["--dry_run=shapes" if a.lstrip("-") == "dry_run" else a for a in argv]
     mode = _mode(argv)
-    if mode != "train":
+    if mode not in _TRAINING:
         argv = [re.sub(r"^(--?(?:no)?)config\.mesh\.", r"\1mesh.", a) for a in argv]
     check(argv[1:], mode)
     return argv
@@ -80,12 +91,27 @@ def check(argv: list[str], mode: str = "train") -> None:
             if loaded:  # fields that were set before would be lost
                 raise UserError(f"--config={value} is the second --config; pass one.")
             following = argv[position + 1 : position + 2]
-            experiment_files.load(value if equals else "".join(following))
+            value = value if equals else "".join(following)
+            _check_kind(value, experiment_files.load(value), mode)
             loaded = True
         elif dot and group in ("config", "evaluation", "mesh"):
             _check_field(name, group, field, mode)
             if group == "config" and not loaded:
                 raise UserError(f"--{name} needs a --config FILE.py before it.")
+
+
+def _check_kind(value: str, found: Config | Sweep, mode: str) -> None:
+    if mode == "sweep" and not isinstance(found, Sweep):
+        raise UserError(
+            f"config={value!r} is one experiment and no sweep; pass a file such as "
+            "experiments/ablations/quickstart_attention.py, or train it by --mode "
+            "train."
+        )
+    if mode != "sweep" and isinstance(found, Sweep):
+        raise UserError(
+            f"config={value!r} is a sweep; pass --mode sweep, or the file of an "
+            "experiment."
+        )
 
 
 def _check_field(name: str, group: str, field: str, mode: str) -> None:
@@ -102,16 +128,20 @@ def _check_field(name: str, group: str, field: str, mode: str) -> None:
                 else "see sagan_jax/config/fields.py."
             )
         )
-    if mode == "train" and group != "config":
+    if mode in _TRAINING and group != "config":
         raise UserError(
-            f"--{name} is for other modes than train; write --config.{name}."
+            f"--{name} is for other modes than {mode}; write --config.{name}."
         )
-    if mode != "train" and full == "mesh.devices":
+    if mode == "sweep" and full in ("train.seed", "name"):
+        raise UserError(
+            f"--{name} is not for --mode sweep, whose file sets it; change the file."
+        )
+    if mode not in _TRAINING and full == "mesh.devices":
         raise UserError(
             f"--{name} is for --mode train; --mode {mode} uses every device of this "
             "machine: remove it."
         )
-    if mode != "train" and group == "config":
+    if mode not in _TRAINING and group == "config":
         remedy = f"write --{full}" if full.startswith("evaluation.") else "remove it"
         raise UserError(
             f"--{name} is for --mode train; --mode {mode} uses the run's own settings: "
@@ -131,7 +161,12 @@ def check_parsed(rest: list[str]) -> None:
 
 def plain_values(values: absl_flags.FlagValues) -> dict[str, Any]:
     """Returns the values of the flags that `options.Options` takes as they are."""
-    return {name: values[name].value for name in _PLAIN}
+    plain = {name: values[name].value for name in _PLAIN}
+    sweep = values["config"].parser.sweep
+    if sweep is not None:
+        # With the fields that the command line overrides.
+        sweep = dataclasses.replace(sweep, base=values["config"].value)
+    return {**plain, "sweep": sweep}
 
 
 @contextlib.contextmanager

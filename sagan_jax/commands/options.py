@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from sagan_jax.config import Config, MeshConfig
+from sagan_jax.config import Config, MeshConfig, Sweep
 from sagan_jax.errors import UserError, naming
 from sagan_jax.files import paths
 
@@ -18,6 +18,8 @@ class Options:
 
     Attributes:
       config: the config of --config; None without.
+      sweep: the sweep of --config, whose base is `config`; None without.
+      cells: in mode sweep, the part to train, such as '1/2'; '': all cells.
       workdir: the directory of the run; '' for its default.
       mesh: whether modes other than train run in several processes.
       evaluation: fields of config.evaluation that override the run's own.
@@ -34,6 +36,8 @@ class Options:
     """
 
     config: Config | None
+    sweep: Sweep | None = None
+    cells: str = ""
     workdir: str = ""
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     evaluation: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -101,6 +105,21 @@ class Options:
                 f"truncations={','.join(self.truncations)!r} is not a list of numbers; "
                 "write --truncations 0.5,1."
             ) from None
+
+    def part(self) -> tuple[int, int]:
+        """Returns which part of how many --cells asks for.
+
+        Raises:
+          UserError: it is not a part.
+        """
+        index, _, count = (self.cells or "1/1").partition("/")
+        numbers = index.isdecimal() and count.isdecimal() and len(index + count) < 9
+        if numbers and 1 <= int(index) <= int(count):
+            return int(index), int(count)
+        raise UserError(
+            f"cells={self.cells!r} is not a part of the cells; write 1/2 for the first "
+            "half and 2/2 for the other."
+        )
 
     def classes(self) -> list[int]:
         """Returns the classes of --labels.

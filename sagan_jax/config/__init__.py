@@ -12,6 +12,7 @@ from sagan_jax.config.fields import (
     TrainConfig,
 )
 from sagan_jax.config.json_form import differences, fields_of, from_json, to_json
+from sagan_jax.config.sweep import Sweep, Verdict, shrink_sweep
 
 __all__ = [
     "CHOICES",
@@ -22,10 +23,13 @@ __all__ = [
     "MeshConfig",
     "ModelConfig",
     "OptimConfig",
+    "Sweep",
     "TrainConfig",
+    "Verdict",
     "differences",
     "fields_of",
     "from_json",
+    "shrink_sweep",
     "to_json",
     "type_in_words",
     "validate",

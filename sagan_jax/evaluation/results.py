@@ -89,11 +89,7 @@ def evaluate(
 
 def table(lines: Sequence[Line]) -> str:
     """Returns the scores of lines as text, one column each."""
-    names = [
-        name
-        for name, value in lines[0].items()
-        if isinstance(value, float) and name not in _SETTINGS
-    ]
+    names = list(scores_of(lines[0]))
     heads = ["step", "truncation", *names]
     rows = [
         [f"{line['step']}", f"{line['truncation']:g}"]
@@ -105,6 +101,15 @@ def table(lines: Sequence[Line]) -> str:
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         for row in (heads, *rows)
     )
+
+
+def scores_of(line: Line) -> dict[str, float]:
+    """Returns the scores of a line, without its settings and whole numbers."""
+    return {
+        name: value
+        for name, value in line.items()
+        if isinstance(value, float) and name not in _SETTINGS
+    }
 
 
 def finish(run: Run, *, rollbacks: int) -> str:

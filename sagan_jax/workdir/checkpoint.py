@@ -8,6 +8,7 @@ A training may remove checkpoints meanwhile: one that has gone is not damaged.
 
 import itertools
 import re
+import shutil
 import sys
 import textwrap
 from collections.abc import Callable
@@ -194,6 +195,14 @@ def set_aside(directory: Path, steps: list[int], why: str) -> list[Path]:
         moved.append(aside)
     processes.wait_for_all()  # nobody may list the directory before that
     return moved
+
+
+def keep_only(directory: Path, step: int) -> None:
+    """Removes everything but the checkpoint of `step`; call it after the last step."""
+    if processes.is_first():
+        for other in directory.iterdir():
+            if other.is_dir() and other.name != str(step):
+                shutil.rmtree(other)
 
 
 def restore(directory: Path, like: GanState, step: int) -> GanState:

@@ -1,0 +1,1 @@
+"""Sweeps: one question each, answered by variants of an experiment."""

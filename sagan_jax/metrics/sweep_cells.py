@@ -1,0 +1,105 @@
+"""The lines of a sweep's cells: what each variant scored with each seed.
+
+Every line names its plan, so that a table can be made from the lines alone.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sagan_jax.errors import UserError
+
+Line = dict[str, Any]
+
+DONE, RESCUED, DIVERGED, FAILED = "done", "rescued", "diverged", "failed"
+FINAL = (DONE, RESCUED, DIVERGED)
+"""What a cell ends as: trained; trained after a rollback; or no longer finite.
+
+A failed cell has not ended: the cause, such as a full disk, may lie outside of it.
+"""
+
+
+class Cells(NamedTuple):
+    """The cells of a sweep.
+
+    Attributes:
+      plan: the plan that all lines name.
+      plan_hash: its sha256.
+      lines: the line of each cell that has one, by variant and seed.
+    """
+
+    plan: dict[str, Any]
+    plan_hash: str
+    lines: dict[tuple[str, int], Line]
+
+    @property
+    def expected(self) -> list[tuple[str, int]]:
+        """Every cell of the plan."""
+        return [
+            (variant, seed)
+            for variant in self.plan["variants"]
+            for seed in self.plan["seeds"]
+        ]
+
+    def status(self, variant: str, seed: int) -> str:
+        """Returns what became of a cell; '' if nothing did yet."""
+        return str(self.lines.get((variant, seed), {}).get("status", ""))
+
+    def values(self, variant: str, measure: str) -> dict[int, float]:
+        """Returns a measure of a variant by seed, of the cells that have it."""
+        found = {}
+        for seed in self.plan["seeds"]:
+            line = self.lines.get((variant, seed), {})
+            value = line.get("numbers", {}).get(measure)
+            if line.get("status") in (DONE, RESCUED) and value is not None:
+                found[seed] = float(value)
+        return found
+
+
+def of_lines(lines: Sequence[Line]) -> Cells:
+    """Returns the cells that lines describe.
+
+    A later line of a cell replaces an earlier one, except that a failed attempt does
+    not replace the end of a cell.
+
+    Raises:
+      UserError: no lines, a line that is not one of a cell, lines of several plans, or
+        two ends of one cell.
+    """
+    if not lines:
+        raise UserError("there is no finished cell yet; train the sweep first.")
+    first = lines[0]
+    found: dict[tuple[str, int], Line] = {}
+    for number, line in enumerate(lines, 1):
+        _check(line, number)
+        if line["plan_hash"] != first["plan_hash"]:
+            raise UserError(
+                f"line {number} is of another plan ({line['plan_hash'][:12]} instead "
+                f"of {first['plan_hash'][:12]}); make one table for each plan."
+            )
+        cell = (line["variant"], line["seed"])
+        earlier = found.get(cell)
+        if earlier and earlier["status"] in FINAL:
+            if line["status"] not in FINAL:
+                continue
+            if line.get("numbers") != earlier.get("numbers"):
+                raise UserError(
+                    f"line {number} is a second, different end of {cell[0]} with seed "
+                    f"{cell[1]}; remove one of both lines."
+                )
+        found[cell] = line
+    return Cells(first["plan"], first["plan_hash"], found)
+
+
+def _check(line: Line, number: int) -> None:
+    kinds = {"variant": str, "seed": int, "plan_hash": str, "plan": dict, "status": str}
+    keys = {"name", "variants", "seeds", "measures", "contrasts", "holm", "verdict"}
+    if not all(isinstance(line.get(name), kind) for name, kind in kinds.items()) or (
+        not keys <= line["plan"].keys()
+        or not isinstance(line.get("numbers", {}), dict)
+        or line["variant"] not in line["plan"]["variants"]
+        or line["seed"] not in line["plan"]["seeds"]
+    ):
+        raise UserError(
+            f"line {number} is not the line of a cell; restore the file from a backup, "
+            "or remove the line."
+        )
