@@ -17,6 +17,7 @@ from sagan_jax.runtime import dependencies, stored
 from sagan_jax.training.state import GanState
 
 OUTSIDE = (
+    "seed",  # an argument of the step
     "log_every",
     "sample_every",
     "checkpoint_every",
@@ -35,7 +36,7 @@ class StoredStep:
     """Loads a step in a thread of its own, while the caller makes the state.
 
     Args:
-      config: the config, with the seed that the step uses.
+      config: the config; one program serves all seeds.
       mesh: the devices.
     """
 
@@ -52,14 +53,14 @@ class StoredStep:
     def get(
         self,
         jitted: jax.stages.Wrapped,
-        state: GanState,
+        arguments: tuple[GanState, Any],
         meanwhile: Callable[[], None] = lambda: None,
     ) -> tuple[Any, str]:
         """Returns the step, and a line about an entry that could not be used, or ''.
 
         Args:
           jitted: the step, to compile if it is not stored.
-          state: the state that it will be called with.
+          arguments: the state and the seed that it will be called with.
           meanwhile: called again and again while the step is loaded or compiled.
         """
         if not self._path or not self._facts:
@@ -67,11 +68,12 @@ class StoredStep:
         found = _awaited(self._loading, meanwhile)
         if found.program is not None:
             return found.program, ""
+        state, seed = arguments
         batch = dry_run.batch(self._config)
         path, facts = self._path, self._facts
         compiling = _in_thread(
             lambda: stored.compile_and_save(
-                path, facts, lambda: jitted.lower(state, batch)
+                path, facts, lambda: jitted.lower(state, batch, seed)
             )
         )
         return _awaited(compiling, meanwhile), found.remark

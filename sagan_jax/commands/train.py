@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from sagan_jax import config as config_lib
 from sagan_jax import networks
@@ -152,8 +153,11 @@ def train_until_interrupted(
         )
         return None
     step = make_train_step(*built, mesh_lib.constrain(parts.mesh))
-    step_fn: Any = mesh_lib.jit_step(step, parts.mesh)
-    several_fn = mesh_lib.jit_step(repeated(step), parts.mesh, stacked=True)
+    step_fn: Any = mesh_lib.jit_step(step, parts.mesh, seeded=True)
+    several_fn = mesh_lib.jit_step(
+        repeated(step), parts.mesh, stacked=True, seeded=True
+    )
+    seed = mesh_lib.everywhere(np.uint32(seeded.train.seed), parts.mesh)
     if processes.is_first():
         json_lines.drop_after(run.evaluations, start)
     with contextlib.ExitStack() as stack:
@@ -168,10 +172,14 @@ def train_until_interrupted(
         loop.report_start(state, resumed=saved is not None)
         # Compiling takes long, so the start is on record by now.
         if stored and not loop.is_stopping:
-            step_fn, remark = stored.get(step_fn, state, loop.answer_stop)
+            step_fn, remark = stored.get(step_fn, (state, seed), loop.answer_stop)
             loop.say(remark)
             allocator.release()
-        outcome = loop.steps(step_fn, several_fn, state)
+        outcome = loop.steps(
+            lambda state, batch: step_fn(state, batch, seed),
+            lambda state, batches: several_fn(state, batches, seed),
+            state,
+        )
     if isinstance(outcome, Collapse):
         return outcome
     if outcome < steps:

@@ -104,9 +104,7 @@ def config_of(sweep: Sweep, variant: str, seed: int) -> Config:
         if field not in known:
             close = difflib.get_close_matches(field, known, n=1, cutoff=0.5)
             hint = f"did you mean {close[0]!r}?" if close else "see config/fields.py."
-            raise UserError(
-                f"variants[{variant!r}] sets {field!r}, which is not a field; {hint}"
-            )
+            raise UserError(f"{field!r} is not a field; {hint}")
         group, _, name = field.rpartition(".")
         setattr(getattr(config, group) if group else config, name, value)
     config.name = sweep.name
@@ -156,13 +154,13 @@ def validate_sweep(sweep: Sweep) -> None:
 
     The config of every cell is validated too.
     """
-    _check_name("name", sweep.name)
+    _check_name("name=", sweep.name)
     if not isinstance(sweep.base, Config):
         raise UserError("base is not a Config; call get_config() of an experiment.")
     if not isinstance(sweep.variants, dict) or not sweep.variants:
         raise UserError("variants is not a dict of variants; name at least one.")
     for variant, fields in sweep.variants.items():
-        _check_name("the name of a variant,", variant)
+        _check_name("the variant ", variant)
         if not isinstance(fields, dict):
             raise UserError(f"variants[{variant!r}] is not a dict of fields.")
         for field in ("train.seed", "name"):
@@ -195,7 +193,7 @@ def _check_name(what: str, name: Any) -> None:
     # Names become directories.
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UserError(
-            f"{what} {name!r}, is not supported; use letters, digits, '_', '-' and '.'."
+            f"{what}{name!r} cannot name files; use letters, digits, '_', '-' and '.'."
         )
 
 

@@ -54,7 +54,13 @@ def draw_seeds(cells: Cells, path: Path) -> None:
                     row.summary.mean, place + 0.09, place + 0.21, color=style["color"]
                 )
             if not values:
-                panel.annotate("none", (place, 0.5), xycoords=("data", "axes fraction"))
+                panel.annotate(
+                    "no values",
+                    (place, 0.5),
+                    xycoords=("data", "axes fraction"),
+                    ha="center",
+                    fontsize=8,
+                )
         panel.set_xticks(range(len(variants)), variants)
         panel.set_xlim(-0.5, len(variants) - 0.5)
         panel.set_title(names.shown(measure), fontsize=9)

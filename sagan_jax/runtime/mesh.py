@@ -120,6 +120,11 @@ def placed(shapes: Any, mesh: Mesh) -> Any:
     )
 
 
+def everywhere(number: Any, mesh: Mesh) -> jax.Array:
+    """Returns a number that every process knows as an array on every device."""
+    return jax.device_put(number, replicated(mesh))
+
+
 def global_batch(batch: Any, mesh: Mesh) -> Any:
     """Returns arrays over the whole mesh, of which `batch` is this process's part."""
     return jax.tree.map(
@@ -146,7 +151,11 @@ def constrain(mesh: Mesh) -> Callable[[Any], Any]:
 
 
 def jit_step(
-    step: Callable[..., Any], mesh: Mesh, *, stacked: bool = False
+    step: Callable[..., Any],
+    mesh: Mesh,
+    *,
+    stacked: bool = False,
+    seeded: bool = False,
 ) -> jax.stages.Wrapped:
     """Returns `step(state, batch) -> (state, metrics)` jitted; `state` is donated.
 
@@ -154,11 +163,12 @@ def jit_step(
       step: the function.
       mesh: the devices.
       stacked: whether `batch` is that of `global_batches`.
+      seeded: whether the seed, from `everywhere`, is a third argument.
     """
     batch = _split_stacked(mesh) if stacked else split(mesh)
     return jax.jit(
         step,
-        in_shardings=(replicated(mesh), batch),
+        in_shardings=(replicated(mesh), batch, *([replicated(mesh)] * seeded)),
         out_shardings=(replicated(mesh), replicated(mesh)),
         donate_argnums=0,
     )

@@ -15,8 +15,10 @@ def repeated(step: TrainStep) -> TrainStep:
     steps; its sums may be rounded differently, as in any other program.
     """
 
-    def steps(state: Any, batches: Batch) -> tuple[Any, Metrics]:
-        state, metrics = jax.lax.scan(step, state, batches)
+    def steps(state: Any, batches: Batch, *seed: jax.Array) -> tuple[Any, Metrics]:
+        state, metrics = jax.lax.scan(
+            lambda state, batch: step(state, batch, *seed), state, batches
+        )
         return state, jax.tree.map(lambda values: values[-1], metrics)
 
     return steps

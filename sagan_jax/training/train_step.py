@@ -28,7 +28,8 @@ from sagan_jax.training.state import STEP_STREAM, GanState, NetworkState, Tree
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
-TrainStep = Callable[[GanState, Batch], tuple[GanState, Metrics]]
+TrainStep = Callable[..., tuple[GanState, Metrics]]
+"""`step(state, batch)`, or `step(state, batch, seed)`; see `make_train_step`."""
 
 GENERATOR_COLLECTIONS = ["batch_stats", "spectral", "sigma"]
 DISCRIMINATOR_COLLECTIONS = ["spectral", "sigma"]
@@ -51,12 +52,13 @@ def make_train_step(
     optimizers: Optimizers,
     constrain: Callable[[Any], Any] = lambda tree: tree,
 ) -> TrainStep:
-    """Returns the pure function `step(state, batch) -> (state, metrics)`.
+    """Returns the pure function `step(state, batch, seed) -> (state, metrics)`.
 
     `batch` has M = d_steps * batch_size examples: 'image' uint8 [M, H, W, C] and
-    'label' int32 [M]. Random draws depend only on the seed and `state.step`. If a loss,
-    a gradient or the new state is not finite, the step changes only `step` and
-    `skipped`.
+    'label' int32 [M]. `seed` is an array [] uint32, so that one program serves all
+    seeds; without it, `config.train.seed` is part of the program. Random draws depend
+    only on the seed and `state.step`. If a loss, a gradient or the new state is not
+    finite, the step changes only `step` and `skipped`.
 
     Args:
       config: the run's config.
@@ -73,11 +75,11 @@ def make_train_step(
     generator_first = config.train.order == "generator_first"
 
     @keys.pinned()
-    def step(state: GanState, batch: Batch) -> tuple[GanState, Metrics]:
-        key = jax.random.fold_in(
-            jax.random.fold_in(keys.key(config.train.seed), STEP_STREAM),
-            state.step,
-        )
+    def step(
+        state: GanState, batch: Batch, seed: jax.Array | None = None
+    ) -> tuple[GanState, Metrics]:
+        base = keys.key(config.train.seed if seed is None else seed)
+        key = jax.random.fold_in(jax.random.fold_in(base, STEP_STREAM), state.step)
         g_key, d_key = jax.random.split(key)
         g, d = state.generator, state.discriminator
         # The network that is updated second learns against the other's new parameters.

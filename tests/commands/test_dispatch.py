@@ -34,7 +34,7 @@ def _config(together: int) -> Any:
 def _cheap_step(*args: Any) -> TrainStep:
     """Returns a step without networks, whose metrics depend on all images so far."""
 
-    def step(state: Any, batch: Any) -> Any:
+    def step(state: Any, batch: Any, seed: Any) -> Any:
         # Few enough bits for exact sums, in one call or in several.
         pixels = batch["image"].astype(jnp.int32).sum() % 1009
         bias = state.generator.params["conv"]["bias"]
@@ -57,12 +57,12 @@ class _Calls:
     def recorded(self) -> Iterator[None]:
         jit_step = train_lib.mesh_lib.jit_step
 
-        def recording(step: Any, mesh: Any, *, stacked: bool = False) -> Any:
-            jitted = jit_step(step, mesh, stacked=stacked)
+        def recording(step: Any, mesh: Any, *, stacked: bool = False, **_: Any) -> Any:
+            jitted = jit_step(step, mesh, stacked=stacked, seeded=True)
 
-            def call(state: Any, batch: Any) -> Any:
+            def call(state: Any, batch: Any, seed: Any) -> Any:
                 self.counts.append(len(batch["image"]) if stacked else 1)
-                return jitted(state, batch)
+                return jitted(state, batch, seed)
 
             return call
 

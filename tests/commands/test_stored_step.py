@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 import tiny_runs
 
@@ -25,7 +26,7 @@ def test_fields_outside_the_step_exist() -> None:
         ("train.log_every", 7, True),
         ("data.path", "elsewhere", True),
         ("evaluation.seed", 7, True),
-        ("train.seed", 7, False),
+        ("train.seed", 7, True),
         ("train.steps", 7, False),
         ("train.batch_size", 8, False),
         ("optim.beta2", 0.5, False),
@@ -51,24 +52,27 @@ def test_a_step_is_traced_once_and_then_loaded(
     mesh = mesh_lib.make_mesh(config)
     traces = []
 
-    def step(state: GanState, batch: dict[str, jax.Array]) -> tuple[GanState, object]:
+    def step(
+        state: GanState, batch: dict[str, jax.Array], seed: jax.Array
+    ) -> tuple[GanState, object]:
         traces.append(1)
         return state, batch["image"].astype("float32").mean()
 
-    jitted = mesh_lib.jit_step(step, mesh)
+    jitted = mesh_lib.jit_step(step, mesh, seeded=True)
     state = jax.device_put(
         GanState(jax.numpy.zeros((), int), jax.numpy.zeros((), int), {}, {}, {}),
         mesh_lib.replicated(mesh),
     )
+    seed = mesh_lib.everywhere(np.uint32(0), mesh)
     for _ in range(2):
-        _, remark = stored_step.StoredStep(config, mesh).get(jitted, state)
+        _, remark = stored_step.StoredStep(config, mesh).get(jitted, (state, seed))
         assert remark == ""
     assert len(traces) == 1
     (entry,) = (tmp_path / "sagan_jax" / "programs").iterdir()
     entry.write_bytes(entry.read_bytes()[:-1])
-    _, remark = stored_step.StoredStep(config, mesh).get(jitted, state)
+    _, remark = stored_step.StoredStep(config, mesh).get(jitted, (state, seed))
     assert "damaged" in remark
-    _, remark = stored_step.StoredStep(config, mesh).get(jitted, state)
+    _, remark = stored_step.StoredStep(config, mesh).get(jitted, (state, seed))
     assert remark == ""
 
 
@@ -80,7 +84,10 @@ def test_without_a_cache_directory_the_step_is_compiled_as_ever(
     config = tiny_runs.config()
     mesh = mesh_lib.make_mesh(config)
     jitted = mesh_lib.jit_step(lambda state, batch: (state, 0.0), mesh)
-    assert stored_step.StoredStep(config, mesh).get(jitted, None) == (jitted, "")
+    assert stored_step.StoredStep(config, mesh).get(jitted, (None, None)) == (
+        jitted,
+        "",
+    )
 
 
 def test_the_caller_is_called_while_the_step_is_compiled(
@@ -105,4 +112,4 @@ def test_the_caller_is_called_while_the_step_is_compiled(
             heard.set()
 
     with pytest.raises(ValueError, match="not compiled"):
-        store.get(Jitted(), None, meanwhile)  # type: ignore[arg-type]
+        store.get(Jitted(), (None, None), meanwhile)  # type: ignore[arg-type]
