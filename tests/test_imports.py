@@ -286,7 +286,7 @@ def test_the_package_imports_nothing_of_its_own_at_first() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((ROOT / "experiments").glob("*.py")), ids=lambda p: p.stem
+    "path", sorted((ROOT / "experiments").rglob("*.py")), ids=lambda p: p.stem
 )
 def test_experiments_know_configs_alone(path: pathlib.Path) -> None:
     fits = {"autoconfig"} if path.stem == "custom" else set()

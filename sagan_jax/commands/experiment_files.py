@@ -19,7 +19,22 @@ SHIPPED = Path(sagan_jax.__file__).resolve().parents[1]
 _PACKAGE = "experiments"
 
 
-def load(value: str) -> Config | Sweep:
+def load(value: str) -> Config:
+    """Returns the config of 'FILE.py' or 'FILE.py:ARGUMENT'; see `load_any`.
+
+    Raises:
+      UserError: no such file, or one that does not return a Config.
+    """
+    found = load_any(value)
+    if isinstance(found, Sweep):
+        raise UserError(
+            f"config={value!r} is a sweep, and not one experiment; pass the file of an "
+            "experiment."
+        )
+    return found
+
+
+def load_any(value: str) -> Config | Sweep:
     """Returns the config or the sweep of 'FILE.py' or 'FILE.py:ARGUMENT'.
 
     A relative FILE is looked for in the current directory, then in `SHIPPED`, so that
@@ -77,9 +92,9 @@ def _siblings_of(file: Path) -> Iterator[None]:
     loaded = _set_aside()
     before = list(sys.path)
     folder = file.absolute().parent
-    for package in (folder, folder.parent):  # a sweep lies in a folder of its own
-        if package.name == _PACKAGE:
-            sys.path.insert(0, str(package.parent))
+    for place in (folder, folder.parent):  # a sweep lies in a folder of its own
+        if place.name == _PACKAGE:
+            sys.path.insert(0, str(place.parent))
     sys.path.append(str(SHIPPED))
     try:
         # The user's package may have no __init__, or may fail as it is imported.

@@ -43,7 +43,7 @@ class _Parser(absl_flags.ArgumentParser[Config]):
 
     def parse(self, argument: str) -> Config:
         """Returns the config of 'FILE.py[:ARGUMENT]'; of a sweep, its base."""
-        found = experiment_files.load(argument)
+        found = experiment_files.load_any(argument)
         if isinstance(found, Config):
             return found
         self.sweep = found
@@ -92,7 +92,7 @@ def check(argv: list[str], mode: str = "train") -> None:
                 raise UserError(f"--config={value} is the second --config; pass one.")
             following = argv[position + 1 : position + 2]
             value = value if equals else "".join(following)
-            _check_kind(value, experiment_files.load(value), mode)
+            _check_kind(value, experiment_files.load_any(value), mode)
             loaded = True
         elif dot and group in ("config", "evaluation", "mesh"):
             _check_field(name, group, field, mode)
@@ -162,10 +162,12 @@ def check_parsed(rest: list[str]) -> None:
 def plain_values(values: absl_flags.FlagValues) -> dict[str, Any]:
     """Returns the values of the flags that `options.Options` takes as they are."""
     plain = {name: values[name].value for name in _PLAIN}
-    sweep = values["config"].parser.sweep
+    parser = values["config"].parser
+    sweep = parser.sweep if isinstance(parser, _Parser) else None
+    config: Any = values["config"].value
     if sweep is not None:
         # With the fields that the command line overrides.
-        sweep = dataclasses.replace(sweep, base=values["config"].value)
+        sweep = dataclasses.replace(sweep, base=config)
     return {**plain, "sweep": sweep}
 
 

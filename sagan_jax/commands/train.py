@@ -139,12 +139,14 @@ def train_until_interrupted(
         parts.discriminator,
         optim.make_optimizers(config),
     )
+    seed = mesh_lib.everywhere(np.uint32(seeded.train.seed), parts.mesh)
     create = jax.jit(
-        lambda: state_lib.create(*built), out_shardings=mesh_lib.replicated(parts.mesh)
+        lambda seed: state_lib.create(*built, seed),
+        out_shardings=mesh_lib.replicated(parts.mesh),
     )
     unfinished = max(run.steps(), default=0) < config.train.steps
     stored = StoredStep(seeded, parts.mesh) if store and unfinished else None
-    saved = run.resume(mesh_lib.placed(jax.eval_shape(create), parts.mesh))
+    saved = run.resume(mesh_lib.placed(jax.eval_shape(create, seed), parts.mesh))
     start, steps = (int(saved.step) if saved else 0), config.train.steps
     if start > steps or (start == steps and results.is_finished(run)):
         print(
@@ -157,7 +159,6 @@ def train_until_interrupted(
     several_fn = mesh_lib.jit_step(
         repeated(step), parts.mesh, stacked=True, seeded=True
     )
-    seed = mesh_lib.everywhere(np.uint32(seeded.train.seed), parts.mesh)
     if processes.is_first():
         json_lines.drop_after(run.evaluations, start)
     with contextlib.ExitStack() as stack:
@@ -168,7 +169,7 @@ def train_until_interrupted(
             seed=seeded.train.seed,
             may_roll_back=rollbacks < config.train.rollbacks,
         )
-        state = saved or create()
+        state = saved or create(seed)
         loop.report_start(state, resumed=saved is not None)
         # Compiling takes long, so the start is on record by now.
         if stored and not loop.is_stopping:

@@ -12,7 +12,16 @@ from sagan_jax.metrics.contrasts import ContrastRow, VariantRow
 from sagan_jax.metrics.paired import Interval, Summary
 from sagan_jax.metrics.sweep_cells import DIVERGED, DONE, FAILED, FINAL, RESCUED, Cells
 
-_COLUMNS = ("kind", "measure", "name", "n", "mean", "sd", "t95_low", "t95_high")
+_COLUMNS: tuple[str, ...] = (
+    "kind",
+    "measure",
+    "name",
+    "n",
+    "mean",
+    "sd",
+    "t95_low",
+    "t95_high",
+)
 _COLUMNS += ("bootstrap95_low", "bootstrap95_high", "p_t", "p_holm", "p_wilcoxon")
 _COLUMNS += ("verdict",)
 

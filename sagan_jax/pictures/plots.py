@@ -44,7 +44,10 @@ def draw_seeds(cells: Cells, path: Path) -> None:
             line = [row.values.get(seed, np.nan) for row in found]
             panel.plot(range(len(variants)), line, color="0.8", linewidth=0.8, zorder=1)
         for place, row in enumerate(found):
-            style = {"color": _COLORS[place % 7], "marker": _MARKERS[place % 7]}
+            style: dict[str, Any] = {
+                "color": _COLORS[place % 7],
+                "marker": _MARKERS[place % 7],
+            }
             values = list(row.values.values())
             panel.plot([place] * len(values), values, linestyle="", alpha=0.7, **style)
             if row.summary.n > 1:

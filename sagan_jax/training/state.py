@@ -68,6 +68,7 @@ def create(
     generator: Generator,
     discriminator: Discriminator,
     optimizers: Optimizers,
+    seed: jax.Array | None = None,
 ) -> GanState:
     """Returns the state before the first step.
 
@@ -79,8 +80,10 @@ def create(
       generator: the generator, from networks.build.
       discriminator: the discriminator, from networks.build.
       optimizers: the optimizers, from optim.make_optimizers.
+      seed: [] uint32; None: `config.train.seed`, which is then part of the program.
     """
-    key = jax.random.fold_in(keys.key(config.train.seed), INIT_STREAM)
+    base = keys.key(config.train.seed if seed is None else seed)
+    key = jax.random.fold_in(base, INIT_STREAM)
     generator_key, discriminator_key = jax.random.split(key)
     dtype = param_dtype(generator.dtype)
     # Initial values do not depend on these inputs, only on their shapes.

@@ -173,6 +173,45 @@ def test_a_field_of_evaluation_is_answered_by_its_short_form() -> None:
     flags.prepared([*argv[:-1], "--evaluation.seed=3"])  # the remedy
 
 
+SWEEP = """
+from sagan_jax.config import Config, Sweep
+def get_config(argument=None):
+    return Sweep("mine", Config(), {"a": {}}, (0,), ("score",), ())
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "words"),
+    [
+        ("train", SWEEP, "is a sweep; pass --mode sweep"),
+        ("sample", SWEEP, "is a sweep; pass --mode sweep"),
+        ("sweep", GOOD, "is one experiment and no sweep; pass a file such as"),
+    ],
+)
+def test_a_sweep_and_an_experiment_are_not_taken_for_each_other(
+    mode: str, text: str, words: str, tmp_path: Path
+) -> None:
+    path = _file(tmp_path, text)
+    with pytest.raises(UserError, match=words):
+        flags.check([f"--config={path}"], mode)
+
+
+def test_a_sweep_is_loaded_and_its_base_can_be_overridden(tmp_path: Path) -> None:
+    path = _file(tmp_path, SWEEP)
+    flags.check([f"--config={path}", "--config.train.steps=3"], "sweep")
+    parser = flags._Parser()
+    assert parser.parse(path).name == "mine"
+    assert parser.sweep is not None
+    with pytest.raises(UserError, match="is a sweep, and not one experiment"):
+        experiment_files.load(path)
+
+
+def test_the_seed_of_a_cell_is_the_sweeps(tmp_path: Path) -> None:
+    argv = [f"--config={_file(tmp_path, SWEEP)}", "--config.train.seed=3"]
+    with pytest.raises(UserError, match="whose file sets it; change the file"):
+        flags.check(argv, "sweep")
+
+
 def test_a_second_config_is_refused(tmp_path: Path) -> None:
     # Fields that are set before it would be lost.
     path = _file(tmp_path, GOOD)
