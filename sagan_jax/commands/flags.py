@@ -65,6 +65,13 @@ def prepared(argv: list[str]) -> list[str]:
     """
     argv = ["--dry_run=shapes" if a.lstrip("-") == "dry_run" else a for a in argv]
     mode = _mode(argv)
+    given = {a.lstrip("-").partition("=")[0] for a in argv if a.startswith("-")}
+    if mode == "sweep" and not given & {"config", "workdir", "help"}:
+        raise UserError(
+            "--mode sweep needs --config with the file of a sweep, such as "
+            "experiments/ablations/quickstart_attention.py, or --workdir with its "
+            "finished cells."
+        )
     if mode not in _TRAINING:
         argv = [re.sub(r"^(--?(?:no)?)config\.mesh\.", r"\1mesh.", a) for a in argv]
     check(argv[1:], mode)

@@ -86,17 +86,20 @@ def line_of(run: Run, plan_hash: str, reason: str = "") -> Line:
     """
     rollbacks = rollback.count(run)
     result = None if reason else score_last_step(run, plan_hash)
-    if not reason:
-        checkpoint.keep_only(run.checkpoints, run.config.train.steps)
+    if saved := run.steps():
+        checkpoint.keep_only(run.checkpoints, max(saved))
+    last = next(json_lines.newest_first(run.metrics), {})
     status = "diverged" if reason else "rescued" if rollbacks else "done"
-    skipped = next(json_lines.newest_first(run.metrics), {}).get("skipped", 0.0)
+    if not reason and last.get("collapse_signs"):
+        status = "collapsed"
+        reason = f"signs of collapse at the last step: {last['collapse_signs']:g}"
     return {
         "status": status,
         "reason": reason,
-        "step": diverged_at(run) if reason else run.config.train.steps,
+        "step": diverged_at(run) if status == "diverged" else run.config.train.steps,
         "numbers": numbers(run, result),
         "curves": curves(run),
-        "skipped": skipped,
+        "skipped": last.get("skipped", 0.0),
         "rollbacks": rollbacks,
         "seconds": round(seconds(run), 1),
         "provenance": result or next(json_lines.newest_first(run.starts), {}),

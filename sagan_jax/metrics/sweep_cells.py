@@ -10,9 +10,12 @@ from sagan_jax.errors import UserError
 
 Line = dict[str, Any]
 
-DONE, RESCUED, DIVERGED, FAILED = "done", "rescued", "diverged", "failed"
-FINAL = (DONE, RESCUED, DIVERGED)
-"""What a cell ends as: trained; trained after a rollback; or no longer finite.
+DONE, RESCUED, COLLAPSED = "done", "rescued", "collapsed"
+DIVERGED, FAILED = "diverged", "failed"
+SCORED = (DONE, RESCUED, COLLAPSED)
+FINAL = (*SCORED, DIVERGED)
+"""What a cell ends as: trained; trained after a rollback; trained, with a sign of
+collapse at its last step; or no longer finite, without scores.
 
 A failed cell has not ended: the cause, such as a full disk, may lie outside of it.
 """
@@ -50,7 +53,7 @@ class Cells(NamedTuple):
         for seed in self.plan["seeds"]:
             line = self.lines.get((variant, seed), {})
             value = line.get("numbers", {}).get(measure)
-            if line.get("status") in (DONE, RESCUED) and value is not None:
+            if line.get("status") in SCORED and value is not None:
                 found[seed] = float(value)
         return found
 

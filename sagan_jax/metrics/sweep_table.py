@@ -10,7 +10,7 @@ from sagan_jax.files import names
 from sagan_jax.metrics import contrasts, paired
 from sagan_jax.metrics.contrasts import ContrastRow, VariantRow
 from sagan_jax.metrics.paired import Interval, Summary
-from sagan_jax.metrics.sweep_cells import DIVERGED, DONE, FAILED, FINAL, RESCUED, Cells
+from sagan_jax.metrics.sweep_cells import DONE, FAILED, FINAL, SCORED, Cells
 
 _COLUMNS: tuple[str, ...] = (
     "kind",
@@ -99,19 +99,26 @@ def _outcomes(cells: Cells) -> str:
     for variant, fields in cells.plan["variants"].items():
         found = [cells.status(variant, seed) for seed in cells.plan["seeds"]]
         ended = sum(status in FINAL for status in found)
-        bad = sum(status in (DIVERGED, RESCUED) for status in found)
+        bad = ended - found.count(DONE)
         changes = ", ".join(f"{name}={value!r}" for name, value in fields.items())
         rows.append(
             [
                 variant,
                 f"`{names.shown(changes)}`" if changes else "as the base",
-                f"{found.count(DONE) + found.count(RESCUED)}",
+                f"{sum(status in SCORED for status in found)}",
                 f"{bad} of {ended} {_interval(paired.share_interval(bad, ended))}",
                 f"{found.count(FAILED)}",
                 f"{found.count('')}",
             ]
         )
-    heads = ["variant", "settings", "trained", "diverged (95 %)", "failed", "missing"]
+    heads = [
+        "variant",
+        "settings",
+        "trained",
+        "diverged or collapsed (95 %)",
+        "failed",
+        "missing",
+    ]
     remarks = [
         f"- {variant}, seed {seed}: {status}"
         + (f" at step {line['step']}" if line.get("step") else "")

@@ -198,7 +198,7 @@ def set_aside(directory: Path, steps: list[int], why: str) -> list[Path]:
 
 
 def keep_only(directory: Path, step: int) -> None:
-    """Removes everything but the checkpoint of `step`; call it after the last step."""
+    """Removes all checkpoints but that of `step`; call it when the run has ended."""
     if processes.is_first():
         for other in directory.iterdir():
             if other.is_dir() and other.name != str(step):

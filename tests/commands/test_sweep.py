@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,10 +18,12 @@ from sagan_jax.commands.options import Options
 from sagan_jax.config import Config, Sweep
 from sagan_jax.config import sweep as sweep_lib
 from sagan_jax.errors import UserError
-from sagan_jax.files import lock
+from sagan_jax.files import json_lines, lock
 from sagan_jax.runtime.stop import StopRequest
+from sagan_jax.workdir.run import Run
 from sagan_jax.workdir.sweep_dir import SweepDir
 
+GAMMA = "gamma/generator/attention16"
 ROOT = Path(__file__).resolve().parents[2]
 FILE = """
 from experiments import quickstart
@@ -228,41 +231,88 @@ def _in_this_process(
     config: Config, workdir: Path, plan: str, stop: Any, **_: Any
 ) -> Any:
     options = Options(config=config, workdir=str(workdir))
-    return cell.trained(
-        options, plan, lambda o: tiny_runs.train(config, workdir) and None
-    )
+
+    def train(_: Options) -> None:
+        tiny_runs.train(config, workdir)
+
+    return cell.trained(options, plan, train)
 
 
-def test_two_variants_with_two_seeds_are_trained_and_one_diverges(
-    tmp_path: Path,
-) -> None:
+def test_two_variants_with_two_seeds_are_trained_and_compared(tmp_path: Path) -> None:
     found = _sweep(seeds=(0, 1))
     found.base.train.steps = 4
     found.base.evaluation.every = 2
     found.base.evaluation.every_samples = 8
-    # Adam's first steps are as long as the rate: too long for float32.
-    found.variants["none"] |= {"optim.generator_lr": 10.0, "optim.eps": 0.0}
+    # Variants of one program, which is compiled once for all four cells.
+    found.variants = {"attention": {}, "none": {"data.difficulty": "full"}}
     directory = SweepDir(tmp_path)
     assert sweep.train(found, directory, _options(), _in_this_process) == ""
     lines = directory.read_lines()
-    statuses = [line["status"] for line in lines]
-    assert statuses == ["done", "diverged"] * 2
-    for line in lines[::2]:
-        workdir = directory.cell("attention", line["seed"])
+    assert [line["status"] for line in lines] == ["done"] * 4
+    for line in lines:
+        workdir = directory.cell(line["variant"], line["seed"])
         (result,) = tiny_runs.read_lines(workdir / "results.jsonl")
         assert line["numbers"]["score"] == result["score"]
         last = tiny_runs.read_metrics(workdir)[-1]
-        name = "gamma/generator/attention16"
-        assert line["numbers"][name] == last[name]
+        assert line["numbers"][GAMMA] == last[GAMMA] != 0
         assert [point["step"] for point in line["curves"]] == [2, 4]
         assert tiny_runs.steps(workdir) == [4]
-    assert "not finite" in lines[1]["reason"]
+    assert len({line["numbers"][GAMMA] for line in lines}) == 4
+    sweep.report(directory)
+    assert directory.curves_plot.exists()
+
+
+def test_a_cell_that_diverged_has_ended_with_its_reason(tmp_path: Path) -> None:
+    run = Run(tmp_path, _sweep().base)
+
+    def diverge(_: Options) -> None:
+        for step, skipped in ((4, 0.0), (8, 2.0)):
+            json_lines.append(run.metrics, {"step": step, "skipped": skipped, GAMMA: 1})
+        run.checkpoints.mkdir()
+        raise UserError("2 steps were not finite.")
+
+    options = Options(config=run.config, workdir=str(tmp_path))
+    line = cell.trained(options, "PLAN", diverge)["line"]
+    assert (line["status"], line["step"]) == ("diverged", 8)
+    assert line["reason"] == "2 steps were not finite."
+    assert line["numbers"] == {GAMMA: 1.0}
+    # A start that was killed before it could answer trains no further.
+    again = cell.trained(options, "PLAN", lambda _: pytest.fail("trained"))["line"]
+    assert again == line | {"reason": "steps were not finite, up to step 8"}
+
+
+def test_a_sign_of_collapse_at_the_end_is_reported(tmp_path: Path) -> None:
+    found = _sweep().base
+    found.train.steps = found.train.checkpoint_every = 8
+    run = Run(tmp_path, found)
+
+    def collapse(_: Options) -> None:
+        json_lines.append(run.metrics, {"step": 8, "skipped": 0, "collapse_signs": 2})
+        json_lines.append(run.results, {"step": 8, "rollbacks": 0, "score": 1.0})
+        (run.checkpoints / "8").mkdir(parents=True)
+
+    options = Options(config=found, workdir=str(tmp_path))
+    line = cell.trained(options, "PLAN", collapse)["line"]
+    assert (line["status"], line["step"]) == ("collapsed", 8)
+    assert line["reason"] == "signs of collapse at the last step: 2"
+    assert line["numbers"] == {"score": 1.0}
+
+
+def test_another_failure_is_no_divergence(tmp_path: Path) -> None:
+    def fail(_: Options) -> None:
+        raise UserError("no disk.")
+
+    options = Options(config=_sweep().base, workdir=str(tmp_path))
+    with pytest.raises(UserError, match=r"^no disk\.$"):
+        cell.trained(options, "PLAN", fail)
 
 
 def test_a_cell_killed_half_way_resumes_and_gives_the_same_table(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "tiny.py").write_text(FILE.replace("(0, 1, 2)", "(0,)"))
+    text = FILE.replace("(0, 1, 2)", "(0,)").replace('(("attention", "none"),)', "()")
+    text = re.sub(r', "none": .*}', "}", text)
+    (tmp_path / "tiny.py").write_text(text)
     environment = os.environ | {
         "JAX_NUM_CPU_DEVICES": "1",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
@@ -271,27 +321,25 @@ def test_a_cell_killed_half_way_resumes_and_gives_the_same_table(
     def start(workdir: str) -> subprocess.Popen[str]:
         command = [sys.executable, str(ROOT / "launch.py"), "--mode=sweep"]
         command += ["--config=tiny.py", f"--workdir={workdir}"]
-        command += ["--config.train.steps=12"]  # of the base
+        command += ["--config.train.steps=80"]  # of the base
         return subprocess.Popen(
             command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE
         )
 
+    directory = SweepDir(tmp_path / "killed")
     sweeping = start("killed")
-    half_way = tmp_path / "killed" / "cells" / "none" / "seed_0" / "checkpoints" / "8"
+    half_way = directory.cell("attention", 0) / "checkpoints" / "8"
     while not half_way.exists():
         assert sweeping.poll() is None
         time.sleep(0.01)
     sweeping.kill()  # its cell saves and leaves
     sweeping.communicate()
-    assert len(SweepDir(tmp_path / "killed").read_lines()) == 1
-    resumed = start("killed")
-    said, _ = resumed.communicate(timeout=300)
-    assert ": 1 of 2 cells have ended" in said
+    assert not directory.lines.exists()
+    said, _ = start("killed").communicate(timeout=300)
     assert "resumed at step" in said
-    steps = [line["step"] for line in SweepDir(tmp_path / "killed").read_lines()]
-    assert steps == [12, 12]
     start("whole").communicate(timeout=300)
     for name in ("table.md", "table.csv"):
-        assert (tmp_path / "killed" / name).read_bytes() == (
-            tmp_path / "whole" / name
-        ).read_bytes()
+        killed, whole = (tmp_path / run / name for run in ("killed", "whole"))
+        assert killed.read_bytes() == whole.read_bytes()
+    (line,) = directory.read_lines()
+    assert (line["step"], line["numbers"][GAMMA] != 0) == (80, True)

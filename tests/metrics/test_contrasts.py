@@ -82,6 +82,14 @@ def test_a_cell_that_diverged_has_no_value_but_is_counted() -> None:
     assert "- b, seed 1: diverged at step 4: not finite" in text
 
 
+def test_a_cell_that_collapsed_is_counted_and_keeps_its_value() -> None:
+    lines = _lines([-0.25, -0.5])
+    lines[-1] |= {"status": "collapsed", "reason": "signs of collapse"}
+    cells = sweep_cells.of_lines(lines)
+    assert cells.values("b", "score") == {0: 0.75, 1: 1.5}
+    assert "| 2 | 1 of 2 [" in sweep_table.markdown(cells)
+
+
 def test_holm_is_over_the_contrasts_of_a_measure() -> None:
     both = [["b", "a"], ["a", "b"]]
     lines = _lines([-0.25, -0.5, -0.75], contrasts=both, holm=True)
