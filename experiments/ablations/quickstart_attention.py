@@ -27,6 +27,8 @@ def get_config(argument: str | None = None) -> Sweep:
             "missing",
             "gamma/generator/attention16",
             "gamma/discriminator/attention16",
+            "attention/distance_ratio/attention16",
+            "attention/entropy/attention16",
         ),
         contrasts=(("attention", "none"),),
     )
