@@ -4,7 +4,6 @@
     python launch.py --config FILE[:ARG] --config.train.steps=500 --workdir runs/mine
     python launch.py --config FILE --dry_run
     python launch.py --mode sample --workdir runs/mine --labels 0,1,2
-    python launch.py --mode sample --workdir runs/mine --to images --count 1000
     python launch.py --mode evaluate --workdir runs/mine --step best
     python launch.py --mode report --workdir runs/mine
     python launch.py --mode sweep --config experiments/ablations/FILE.py
@@ -44,9 +43,7 @@ flags.DEFINE_string("out", "", "Where output goes (default: into the workdir).")
 flags.DEFINE_string("queries", "", "Points for attention: ROW,COLUMN;... or spread.")
 flags.DEFINE_string("cells", "", "Part of a sweep's cells to train, such as 1/2.")
 flags.DEFINE_bool("keep_memory", True, "Training on a CPU keeps memory it has freed.")
-flags.DEFINE_enum(
-    "dry_run", "", ["", "shapes", "compile"], "Describe the run; =compile: its program."
-)
+flags.DEFINE_enum("dry_run", "", ["", "shapes", "compile"], "Describe the run only.")
 
 
 def main(argv: list[str]) -> None:

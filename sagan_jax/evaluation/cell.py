@@ -53,7 +53,7 @@ def numbers(run: Run, result: Line | None) -> dict[str, float]:
     for line in json_lines.newest_first(run.metrics):
         found |= {k: float(v) for k, v in line.items() if k.startswith("gamma/")}
         break
-    for line in json_lines.newest_first(run.workdir / "attention.jsonl"):
+    for line in json_lines.newest_first(run.attention_log):
         found |= _flat("attention", line)
         break
     return found
