@@ -25,6 +25,7 @@ from absl import app, flags
 
 import launch
 from sagan_jax import config as config_lib
+from sagan_jax.commands.options import KINDS
 from sagan_jax.config import checks
 from sagan_jax.errors import UserError
 
@@ -36,10 +37,11 @@ JUNK += ["9" * 400, "gs://b/r", "/dev/null", "--", "$HOME", "2.5", "1_0", "0x10"
 JUNK += ["[" * 300, "1" * 40, "~", "~no/x"]
 FLAGS: dict[str, list[str]] = {
     "workdir": ["runs/a", "/tmp/b", "runs/lr[1e-4]"],
-    "mode": ["train", "train", "sample", "evaluate"],
+    "mode": ["train", "train", *launch.MODES],
     "step": ["3", "best", "all"],
     "truncations": ["0.5,1", "0"],
-    "to": ["sheet", "images", "npz"],
+    "to": [*KINDS],
+    "queries": ["spread", "8,8;0,31"],
     "labels": ["0,1", "3"],
     "count": ["1", "10"],
     "out": ["x.png", "out"],
