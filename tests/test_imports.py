@@ -85,8 +85,8 @@ PACKAGES = {
         "evaluate",
     ],
     "workdir": [
-        "disk record run_config sweep_dir tensorboard",
-        "checkpoint",
+        "disk record run_config sweep_dir tensorboard tracker_clients",
+        "checkpoint trackers",
         "run",
         "rollback telemetry",
     ],
@@ -149,6 +149,7 @@ WITHOUT_JAX += (
 WITHOUT_JAX += ("runtime.machine", "runtime.stop", "training.collapse")
 WITHOUT_JAX += ("runtime.allocator", "commands.memory")
 WITHOUT_JAX += ("workdir.telemetry", "workdir.tensorboard", "commands.failures")
+WITHOUT_JAX += ("workdir.tracker_clients", "workdir.trackers")
 WITHOUT_JAX += ("commands.experiment_files", "commands.flags", "commands.options")
 WITHOUT_JAX += ("commands.schedule", "commands.sweep", "commands.cell_process")
 WITHOUT_JAX += ("pictures.plots", "workdir.sweep_dir")

@@ -31,6 +31,7 @@ WORKDIR_FILES = {
     "rollbacks.jsonl",
     "attention.jsonl",
     "report.html",
+    "trackers.json",
     "checkpoints",
     "samples",
     "tensorboard",

@@ -24,6 +24,7 @@ OUTSIDE = (
     "keep_checkpoints",
     "keep_every",
     "rollbacks",
+    "trackers",
 )
 """Fields of `config.train` that no program depends on."""
 

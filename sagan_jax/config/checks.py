@@ -27,6 +27,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "train.loss": ("hinge", "non_saturating"),
     "train.order": ("discriminator_first", "generator_first"),
     "train.updates": ("alternating", "simultaneous"),
+    "train.trackers": ("wandb", "trackio", "mlflow"),
     "evaluation.statistics": ("running", "standing"),
     "evaluation.protocol": (
         "torch-fidelity",
@@ -94,6 +95,10 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 }
 
 
+# The flag takes 'wandb,mlflow' as one name.
+_REPEAT = ", and repeat the flag for several"
+
+
 def validate(config: Config, *, with_data: bool = True) -> None:
     """Raises UserError for the first field with an unsupported value.
 
@@ -106,11 +111,8 @@ def validate(config: Config, *, with_data: bool = True) -> None:
     """
     for name, value, annotation in fields_of(config):
         _check_type(name, value, annotation)
-        if name in CHOICES and value not in CHOICES[name]:
-            raise UserError(
-                f"{name}={value!r} is not known; choose one of "
-                f"{', '.join(CHOICES[name])}."
-            )
+        if name in CHOICES:
+            _check_choice(name, value)
         if name in _BOUNDS:
             low, high = _BOUNDS[name]
             if not low <= value <= high:
@@ -129,6 +131,16 @@ def validate(config: Config, *, with_data: bool = True) -> None:
             f"train.batch_size={size} is not a multiple of "
             f"model.batch_norm_group_size={group}; choose a multiple of {group}."
         )
+
+
+def _check_choice(name: str, value: Any) -> None:
+    several = isinstance(value, tuple)
+    for item in value if several else (value,):
+        if item not in CHOICES[name]:
+            raise UserError(
+                f"{name}={item!r} is not known; choose one of "
+                f"{', '.join(CHOICES[name])}{_REPEAT if several else ''}."
+            )
 
 
 def _check_updates(train: TrainConfig) -> None:
@@ -193,6 +205,8 @@ def _check_type(name: str, value: Any, annotation: Any) -> None:
 def type_in_words(annotation: Any) -> str:
     """Returns a description of a field's type, such as 'a whole number'."""
     if typing.get_origin(annotation) is tuple:
+        if str in typing.get_args(annotation):
+            return "a tuple of names, one in each flag"
         return "a tuple of integers, such as 16,32"
     words = {int: "a whole number", float: "a finite number", bool: "true or false"}
     return words.get(annotation, "text")
@@ -200,7 +214,8 @@ def type_in_words(annotation: Any) -> str:
 
 def _has_type(value: Any, annotation: Any) -> bool:
     if typing.get_origin(annotation) is tuple:
-        return isinstance(value, tuple) and all(_has_type(item, int) for item in value)
+        item = typing.get_args(annotation)[0]
+        return isinstance(value, tuple) and all(_has_type(x, item) for x in value)
     if annotation is float:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return is_number and value == value and abs(value) != float("inf")

@@ -102,6 +102,7 @@ class TrainConfig:
     keep_checkpoints: int = 3
     keep_every: int = 0  # also keep checkpoints at multiples of this step; 0: none
     rollbacks: int = 0  # maximum number of rollbacks; 0: only report a collapse
+    trackers: tuple[str, ...] = ()  # wandb, trackio, mlflow: see docs/training.md
 
 
 @dataclass(slots=True)

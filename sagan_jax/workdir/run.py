@@ -91,6 +91,11 @@ class Run:
         return self.workdir / "tensorboard"
 
     @property
+    def trackers(self) -> Path:
+        """The file with the run's id in trackers; there is none without them."""
+        return self.workdir / "trackers.json"
+
+    @property
     def checkpoints(self) -> Path:
         """The directory of checkpoints, absolute, as orbax needs it."""
         return self.workdir.absolute() / "checkpoints"

@@ -32,6 +32,7 @@ MAY_CHANGE = (
     "train.keep_checkpoints",
     "train.keep_every",
     "train.rollbacks",
+    "train.trackers",
 )
 _IDENTITY = ("model", "data", "optim", "train")
 _GROUPS = ("name", *_IDENTITY, "evaluation", "mesh")

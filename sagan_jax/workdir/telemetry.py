@@ -1,4 +1,4 @@
-"""What a run reports while it trains: its logs, TensorBoard, a progress bar."""
+"""What a run reports while it trains: logs, TensorBoard, trackers, a bar."""
 
 import time
 from pathlib import Path
@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from sagan_jax.files import json_lines
 from sagan_jax.workdir.tensorboard import EventFile
+from sagan_jax.workdir.trackers import Trackers
 
 if TYPE_CHECKING:  # it imports jax, which a log does not need
     from sagan_jax.workdir.run import Run
@@ -16,6 +17,8 @@ if TYPE_CHECKING:  # it imports jax, which a log does not need
 
 class Telemetry:
     """Writes one line per logged step, events for TensorBoard, and a bar on stderr.
+
+    The trackers of `train.trackers` get the same numbers and sheets.
 
     A line of metrics.jsonl is {'step': int, 'time': seconds since 1970, name: number},
     and so is one of attention.jsonl, with one line per sample sheet. Lines beyond
@@ -45,6 +48,8 @@ class Telemetry:
             # The first step compiles: an average over all would mislead for long.
             smoothing=0.1,
         )
+        self._trackers = Trackers(run.config, run.trackers, run.workdir.name)
+        self._say_of_trackers()
 
     def __enter__(self) -> Self:
         return self
@@ -56,6 +61,8 @@ class Telemetry:
         traceback: TracebackType | None,
     ) -> None:
         if self._enabled:
+            self._trackers.close(failed=kind is not None)
+            self._say_of_trackers()
             self._bar.close()
             self._events.close()
 
@@ -71,6 +78,8 @@ class Telemetry:
         line = {"step": step, "time": round(time.time(), 3)} | scalars
         json_lines.append(self._metrics, line)
         self._events.scalars(step, scalars)
+        self._trackers.scalars(step, scalars)
+        self._say_of_trackers()
         self._bar.set_postfix_str(
             f"D {scalars['loss/discriminator']:.3f} "
             f"G {scalars['loss/generator']:.3f} "
@@ -78,10 +87,11 @@ class Telemetry:
         )
 
     def log_scores(self, step: int, scores: dict[str, Any]) -> None:
-        """Prints scores and writes them to TensorBoard; only floats are kept."""
+        """Prints scores, and sends the floats to TensorBoard and the trackers."""
         numbers = {k: v for k, v in scores.items() if isinstance(v, float)}
         if self._enabled:
             self._events.scalars(step, numbers)
+            self._trackers.scalars(step, numbers)
         words = ", ".join(f"{k.split('/')[-1]} {v:.4g}" for k, v in numbers.items())
         self.say(f"step {step}: {words}")
 
@@ -94,14 +104,20 @@ class Telemetry:
         self._events.scalars(step, {f"attention/{k}": v for k, v in numbers.items()})
 
     def show(self, step: int, name: str, path: Path) -> None:
-        """Writes a picture file to TensorBoard, in the series `name`."""
+        """Sends a picture file to TensorBoard and trackers, in the series `name`."""
         if self._enabled:
             self._events.picture(step, name, path)
+            self._trackers.picture(step, name, path)
 
     def say(self, sentence: str) -> None:
         """Prints a sentence without breaking the bar."""
         if self._enabled:
             self._bar.write(sentence)
+
+    def _say_of_trackers(self) -> None:
+        # Their threads must not write into the bar.
+        for sentence in self._trackers.messages():
+            self.say(sentence)
 
 
 class Pace:

@@ -24,6 +24,7 @@ def test_fields_outside_the_step_exist() -> None:
     ("field", "value", "same"),
     [
         ("train.log_every", 7, True),
+        ("train.trackers", ("wandb",), True),
         ("data.path", "elsewhere", True),
         ("evaluation.seed", 7, True),
         ("train.seed", 7, True),

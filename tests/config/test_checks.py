@@ -59,10 +59,22 @@ def test_choices_are_the_names_in_the_table(name: str, table: Iterable[str]) -> 
     assert config_lib.CHOICES[name] == tuple(table)
 
 
-@pytest.mark.parametrize("name", config_lib.CHOICES)
+@pytest.mark.parametrize("name", sorted(config_lib.CHOICES.keys() - {"train.trackers"}))
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
     words = (f"{name}='nonsense'", ", ".join(config_lib.CHOICES[name]))
     _assert_refused(*words, **{name.replace(".", "__"): "nonsense"})
+
+
+@pytest.mark.parametrize("names", [("mlflow", "nonsense"), ("wandb,mlflow",)])
+def test_an_unknown_name_among_several_is_refused(names: tuple[str, ...]) -> None:
+    # The flag takes wandb,mlflow as one name.
+    words = (f"train.trackers={names[-1]!r}", "wandb, trackio, mlflow, and repeat the")
+    _assert_refused(*words, train__trackers=names)
+
+
+def test_several_names_and_none_are_valid() -> None:
+    config_lib.validate(_config(train__trackers=("wandb", "mlflow")))
+    config_lib.validate(_config(train__trackers=()))
 
 
 # Bounds.
@@ -118,7 +130,8 @@ def test_defaults_lie_within_bounds_and_choices() -> None:
             low, high = checks._BOUNDS[name]
             assert low <= value <= high, name
         if name in config_lib.CHOICES:
-            assert value in config_lib.CHOICES[name], name
+            chosen = value if isinstance(value, tuple) else (value,)
+            assert set(chosen) <= set(config_lib.CHOICES[name]), name
 
 
 # Types.
@@ -151,6 +164,8 @@ TUPLE = "a tuple of integers, such as 16,32"
         ("model.attention_resolutions", (True,), TUPLE),
         ("model.generator_channel_multiples", (4, None), TUPLE),
         ("model.discriminator_channel_multiples", "4,4", TUPLE),
+        ("train.trackers", "wandb", "a tuple of names, one in each flag"),
+        ("train.trackers", (1,), "a tuple of names, one in each flag"),
     ],
 )
 def test_a_value_of_another_type_is_refused_with_the_right_type(
