@@ -124,7 +124,7 @@ class Trackio:
             resume="allow",
             embed=False,
         )
-        self.place = f"trackio show --project {project}"
+        self.place = f"run {name} of project {project}"
 
     def scalars(self, step: int, numbers: dict[str, float], seconds: float) -> None:
         """Sends finite numbers of a step."""
