@@ -93,7 +93,7 @@ def test_internal_links_and_anchors_lead_somewhere(site: Path) -> None:
 
 def test_the_home_page_is_the_readme(site: Path) -> None:
     text = (site / "index.html").read_text(encoding="utf-8")
-    assert "images/quickstart.png" in text
+    assert "images/quickstart_film.webp" in text
     assert 'href="metrics.html"' in text
     assert "as a functional JAX and Flax library" in text
 

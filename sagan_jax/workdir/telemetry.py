@@ -96,12 +96,14 @@ class Telemetry:
         self.say(f"step {step}: {words}")
 
     def log_attention(self, step: int, numbers: dict[str, float]) -> None:
-        """Writes a line of attention.jsonl, unless there are no numbers."""
+        """Writes a line of attention.jsonl, if there are numbers, and sends them on."""
         if not self._enabled or not numbers:
             return
         line = {"step": step, "time": round(time.time(), 3)} | numbers
         json_lines.append(self._attention, line)
-        self._events.scalars(step, {f"attention/{k}": v for k, v in numbers.items()})
+        named = {f"attention/{name}": value for name, value in numbers.items()}
+        self._events.scalars(step, named)
+        self._trackers.scalars(step, named)
 
     def show(self, step: int, name: str, path: Path) -> None:
         """Sends a picture file to TensorBoard and trackers, in the series `name`."""
