@@ -85,7 +85,7 @@ PACKAGES = {
         "evaluate",
     ],
     "workdir": [
-        "disk record run_config sweep_dir tensorboard tracker_clients",
+        "disk record run_config run_files sweep_dir tensorboard tracker_clients",
         "checkpoint trackers",
         "run",
         "rollback telemetry",
@@ -101,8 +101,9 @@ PACKAGES = {
     "pictures": [
         "grid packed_maps page plots query_points viridis",
         "album attention_maps captions curves explorer sheets",
-        "film interpolation neighbours run_curves run_tables truncation",
-        "report",
+        "film interpolation neighbours run_curves run_tables seed_charts truncation",
+        "report sweep_runs",
+        "sweep_page",
     ],
     "commands": [
         "experiment_files failures options sample_files sample_places schedule",
@@ -157,7 +158,8 @@ WITHOUT_JAX += ("extractors.inception_layers", "extractors.inception_weights")
 WITHOUT_JAX += ("extractors.host_resize",)
 WITHOUT_JAX += ("pictures.album", "pictures.curves", "pictures.explorer")
 WITHOUT_JAX += ("pictures.packed_maps", "pictures.page", "pictures.report")
-WITHOUT_JAX += ("pictures.run_curves",)
+WITHOUT_JAX += ("pictures.run_curves", "pictures.seed_charts", "pictures.sweep_runs")
+WITHOUT_JAX += ("pictures.sweep_page", "workdir.run_files")
 WITHOUT_JAX += ("pictures.run_tables", "pictures.viridis")
 WITH_JAX = ("metrics.comparison",)  # which reports the device it ran on
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

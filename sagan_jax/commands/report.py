@@ -1,4 +1,4 @@
-"""--mode report: a page of a run, with attention to explore, in one HTML file."""
+"""--mode report: a page of a run or of a sweep, in one HTML file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,16 +13,26 @@ from sagan_jax.errors import UserError, naming
 from sagan_jax.evaluation import attention, sampling
 from sagan_jax.evaluation import generator as generator_lib
 from sagan_jax.files import names, paths, whole
-from sagan_jax.pictures import report, sheets
+from sagan_jax.pictures import report, sheets, sweep_page
 from sagan_jax.pictures.report import Maps
 from sagan_jax.runtime import processes
 from sagan_jax.workdir.run import Run
+from sagan_jax.workdir.sweep_dir import SweepDir
 
 
 def main(options: Options) -> None:
     """Writes the page, and prints where it is."""
     step, out = options.step_number(), options.out_path()
-    path = save(open_run(options), step=step, out=out, changes=options.evaluation)
+    directory = SweepDir(options.workdir_path())
+    if directory.exists():
+        if step is not None or options.evaluation:
+            raise UserError(
+                f"workdir={str(directory.path)!r} holds a sweep, whose page takes "
+                "neither --step nor --evaluation; pass them with the workdir of a cell."
+            )
+        path = save_sweep(directory, out)
+    else:
+        path = save(open_run(options), step=step, out=out, changes=options.evaluation)
     if processes.is_first():
         size = path.stat().st_size / 1e6
         print(f"wrote {names.shown(path)} ({size:.1f} MB)")
@@ -51,13 +61,10 @@ def save(
       UserError: `out` cannot be written, or is not an HTML file; there is no
         checkpoint of `step`, or a damaged one.
     """
-    path = paths.local(out) if out else run.report
-    if out and path.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"out={str(out)!r} is not a page; pass the name of an .html.")
+    path = _path(out, run.report)
     if not processes.is_first():
         return path
-    with naming("out", str(out)) if out else naming("workdir"):
-        whole.check_writable(path)
+    _check_writable(path, out)
     maps, without = None, _without(run)
     if not without:
         try:
@@ -68,6 +75,37 @@ def save(
             without = f"No attention maps: {error}"
     whole.write_text(path, report.of_run(run, maps, without))
     return path
+
+
+def save_sweep(directory: SweepDir, out: str | Path | None = None) -> Path:
+    """Writes the page of a sweep, whole or not at all, and returns its path.
+
+    Args:
+      directory: the sweep, which may still be going on.
+      out: the HTML file; None: report.html in the directory.
+
+    Raises:
+      UserError: `out` cannot be written, or is not an HTML file; the plan or the lines
+        of the sweep are damaged.
+    """
+    path = _path(out, directory.report)
+    _check_writable(path, out)
+    with naming("workdir"):
+        text = sweep_page.of_sweep(directory, path.parent)
+    whole.write_text(path, text)
+    return path
+
+
+def _path(out: str | Path | None, default: Path) -> Path:
+    path = paths.local(out) if out else default
+    if out and path.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"out={str(out)!r} is not a page; pass the name of an .html.")
+    return path
+
+
+def _check_writable(path: Path, out: str | Path | None) -> None:
+    with naming("out", str(out)) if out else naming("workdir"):
+        whole.check_writable(path)
 
 
 def _without(run: Run) -> str:

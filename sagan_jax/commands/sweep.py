@@ -25,7 +25,7 @@ from sagan_jax.errors import UserError, naming
 from sagan_jax.files import json_lines, lock, names, whole
 from sagan_jax.metrics import scores, sweep_cells, sweep_table
 from sagan_jax.metrics.sweep_cells import FAILED, FINAL
-from sagan_jax.pictures import plots
+from sagan_jax.pictures import plots, sweep_page
 from sagan_jax.runtime.stop import StopRequest
 from sagan_jax.workdir.sweep_dir import SweepDir
 
@@ -173,7 +173,9 @@ def train(sweep: Sweep, directory: SweepDir, options: Options, train: Train) -> 
 
 
 def report(directory: SweepDir) -> None:
-    """Writes the table and the plots from the lines of the cells alone, and prints it.
+    """Writes the table, the page and the plots from the lines of the cells.
+
+    Prints the table.
 
     Raises:
       UserError: there are no lines, or lines of several plans.
@@ -181,7 +183,7 @@ def report(directory: SweepDir) -> None:
     with naming("workdir"):
         cells = _write_table(directory)
     print(sweep_table.markdown(cells))
-    written = [directory.table, directory.table.with_suffix(".csv")]
+    written = [directory.table, directory.table.with_suffix(".csv"), directory.report]
     try:
         plots.draw_seeds(cells, directory.seeds_plot)
         written.append(directory.seeds_plot)
@@ -197,6 +199,10 @@ def _write_table(directory: SweepDir) -> sweep_cells.Cells:
     whole.write_text(directory.table, sweep_table.markdown(cells))
     csv = directory.table.with_suffix(".csv")
     whole.write_text(csv, sweep_table.as_csv(cells))
+    try:
+        whole.write_text(directory.report, sweep_page.of_sweep(directory))
+    except OSError as error:  # in a workdir that another host is changing
+        print(f"note: no page was written: {error}", flush=True)
     return cells
 
 

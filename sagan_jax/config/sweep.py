@@ -189,9 +189,13 @@ def validate_sweep(sweep: Sweep) -> None:
     _check_differ(sweep)
 
 
+def is_name(name: Any) -> bool:
+    """Returns whether a variant may have this name: it becomes a directory."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
 def _check_name(what: str, name: Any) -> None:
-    # Names become directories.
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not is_name(name):
         raise UserError(
             f"{what}{name!r} cannot name files; use letters, digits, '_', '-' and '.'."
         )

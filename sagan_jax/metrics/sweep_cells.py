@@ -93,11 +93,21 @@ def of_lines(lines: Sequence[Line]) -> Cells:
     return Cells(first["plan"], first["plan_hash"], found)
 
 
+def is_plan(plan: Any) -> bool:
+    """Returns whether a value read from a file has the parts of a plan."""
+    kinds = {"name": str, "variants": dict, "seeds": list, "measures": list}
+    kinds |= {"contrasts": list, "holm": bool}
+    return (
+        isinstance(plan, dict)
+        and "verdict" in plan
+        and all(isinstance(plan.get(name), kind) for name, kind in kinds.items())
+    )
+
+
 def _check(line: Line, number: int) -> None:
     kinds = {"variant": str, "seed": int, "plan_hash": str, "plan": dict, "status": str}
-    keys = {"name", "variants", "seeds", "measures", "contrasts", "holm", "verdict"}
     if not all(isinstance(line.get(name), kind) for name, kind in kinds.items()) or (
-        not keys <= line["plan"].keys()
+        not is_plan(line["plan"])
         or not isinstance(line.get("numbers", {}), dict)
         or line["variant"] not in line["plan"]["variants"]
         or line["seed"] not in line["plan"]["seeds"]

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sagan_jax.files import names
 from sagan_jax.metrics import contrasts, paired
@@ -26,18 +26,67 @@ _COLUMNS += ("bootstrap95_low", "bootstrap95_high", "p_t", "p_holm", "p_wilcoxon
 _COLUMNS += ("verdict",)
 
 
+class Table(NamedTuple):
+    """A table as text.
+
+    Attributes:
+      heads: heads of the columns.
+      rows: cells of each row.
+    """
+
+    heads: list[str]
+    rows: list[list[str]]
+
+
+class Compared(NamedTuple):
+    """A measure of all variants.
+
+    Attributes:
+      measure: the measure.
+      variants: a row for each variant.
+      differences: a row for each contrast; None if there are no pairs.
+    """
+
+    measure: str
+    variants: Table
+    differences: Table | None
+
+
+NO_PAIRS = "There are no pairs."
+
+
 def markdown(cells: Cells) -> str:
     """Returns the table: which cells ended how, and each measure with its contrasts."""
+    heads, rows = outcomes(cells)
+    quoted = [
+        [row[0], f"`{row[1]}`" if row[1] else "as the base", *row[2:]] for row in rows
+    ]
+    remarks_list = "\n".join(f"- {remark}" for remark in remarks(cells))
+    parts = [_head(cells), _as_markdown(Table(heads, quoted)), remarks_list]
+    for place, found in enumerate(compared(cells)):
+        parts.append(f"## {found.measure}" + (" (primary)" if not place else ""))
+        parts.append(_as_markdown(found.variants))
+        if found.differences:
+            parts.append(_as_markdown(found.differences))
+        elif cells.plan["contrasts"]:
+            parts.append(NO_PAIRS)
+    parts.append("\n".join(f"- {note}" for note in notes(cells)))
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def compared(cells: Cells) -> list[Compared]:
+    """Returns the tables of each measure, in the order of the plan."""
     variants = contrasts.variant_rows(cells)
-    compared = contrasts.contrast_rows(cells)
-    parts = [_head(cells), _outcomes(cells)]
-    for place, measure in enumerate(cells.plan["measures"]):
-        parts.append(f"## {measure}" + (" (primary)" if not place else ""))
-        parts.append(_variants([r for r in variants if r.measure == measure], cells))
-        if rows := [r for r in compared if r.measure == measure]:
-            pairs = any(row.summary.n for row in rows)
-            parts.append(_contrasts(rows, cells) if pairs else "There are no pairs.")
-    return "\n\n".join([*parts, _notes(cells)]) + "\n"
+    differences = contrasts.contrast_rows(cells)
+    found = []
+    for measure in cells.plan["measures"]:
+        rows = [row for row in differences if row.measure == measure]
+        table = None
+        if any(row.summary.n for row in rows):
+            table = _differences(rows, cells)
+        ours = [row for row in variants if row.measure == measure]
+        found.append(Compared(measure, _variants(ours, cells), table))
+    return found
 
 
 def as_csv(cells: Cells) -> str:
@@ -75,10 +124,22 @@ def _csv_row(
 
 
 def _head(cells: Cells) -> str:
+    return (
+        f"# {cells.plan['name']}\n\nPlan `{cells.plan_hash[:16]}`, {ended(cells)} of "
+        f"{len(cells.expected)} cells ended. {kind(cells)}"
+    )
+
+
+def ended(cells: Cells) -> int:
+    """Returns how many cells have ended."""
+    return sum(cells.status(*cell) in FINAL for cell in cells.expected)
+
+
+def kind(cells: Cells) -> str:
+    """Returns a sentence about the thresholds of the plan, or about their absence."""
     plan = cells.plan
-    kind = "Exploratory: no thresholds were set, and this table gives no verdict."
     if verdict := plan["verdict"]:
-        kind = (
+        return (
             f"Thresholds, set in the plan: a difference of {verdict['smallest']:g} in "
             f"{plan['measures'][0]}"
             + "".join(
@@ -87,14 +148,11 @@ def _head(cells: Cells) -> str:
             )
             + "."
         )
-    ended = sum(cells.status(*cell) in FINAL for cell in cells.expected)
-    return (
-        f"# {plan['name']}\n\nPlan `{cells.plan_hash[:16]}`, {ended} of "
-        f"{len(cells.expected)} cells ended. {kind}"
-    )
+    return "Exploratory: no thresholds were set, and this table gives no verdict."
 
 
-def _outcomes(cells: Cells) -> str:
+def outcomes(cells: Cells) -> Table:
+    """Returns how the cells of each variant ended; its settings: '' as the base."""
     rows = []
     for variant, fields in cells.plan["variants"].items():
         found = [cells.status(variant, seed) for seed in cells.plan["seeds"]]
@@ -104,7 +162,7 @@ def _outcomes(cells: Cells) -> str:
         rows.append(
             [
                 variant,
-                f"`{names.shown(changes)}`" if changes else "as the base",
+                names.shown(changes),
                 f"{sum(status in SCORED for status in found)}",
                 f"{bad} of {ended} {_interval(paired.share_interval(bad, ended))}",
                 f"{found.count(FAILED)}",
@@ -119,20 +177,24 @@ def _outcomes(cells: Cells) -> str:
         "failed",
         "missing",
     ]
-    remarks = [
-        f"- {variant}, seed {seed}: {status}"
+    return Table(heads, rows)
+
+
+def remarks(cells: Cells) -> list[str]:
+    """Returns a line for each cell that was not simply trained, with the reason."""
+    return [
+        f"{variant}, seed {seed}: {status}"
         + (f" at step {line['step']}" if line.get("step") else "")
         + (f": {names.shown(line['reason'])}" if line.get("reason") else "")
         for variant, seed in cells.expected
         if (status := cells.status(variant, seed)) not in ("", DONE)
         for line in [cells.lines[variant, seed]]
     ]
-    return "\n\n".join(filter(None, [_table(heads, rows), "\n".join(remarks)]))
 
 
-def _variants(rows: Sequence[VariantRow], cells: Cells) -> str:
+def _variants(rows: Sequence[VariantRow], cells: Cells) -> Table:
     seeds = cells.plan["seeds"]
-    return _table(
+    return Table(
         ["variant", "n", "mean", "SD", "95 % (t)", *(f"seed {s}" for s in seeds)],
         [
             [r.variant, *_summary(r.summary), *(_value(r.values, s) for s in seeds)]
@@ -141,13 +203,13 @@ def _variants(rows: Sequence[VariantRow], cells: Cells) -> str:
     )
 
 
-def _contrasts(rows: Sequence[ContrastRow], cells: Cells) -> str:
+def _differences(rows: Sequence[ContrastRow], cells: Cells) -> Table:
     seeds, plan = cells.plan["seeds"], cells.plan
     heads = ["difference", "n", "mean", "SD", "95 % (t)", "95 % (bootstrap)", "p (t)"]
     heads += ["p (Holm)"] * bool(plan["holm"]) + ["p (Wilcoxon)"]
     judged = bool(plan["verdict"]) and rows[0].measure == plan["measures"][0]
     heads += ["verdict"] * judged + [f"seed {seed}" for seed in seeds]
-    return _table(
+    return Table(
         heads,
         [
             [
@@ -165,35 +227,36 @@ def _contrasts(rows: Sequence[ContrastRow], cells: Cells) -> str:
     )
 
 
-def _notes(cells: Cells) -> str:
+def notes(cells: Cells) -> list[str]:
+    """Returns how to read the table, and what it cannot say, in sentences."""
     count, tests = len(cells.plan["seeds"]), len(cells.plan["contrasts"])
-    notes = [
+    found = [
         "The unit is a run: n counts seeds, and differences are paired by seed. Means "
         "leave out cells that diverged, failed or are missing.",
     ]
     if count < paired.ENOUGH_FOR_BOOTSTRAP:
-        notes.append(
+        found.append(
             f"Bootstrap intervals of fewer than {paired.ENOUGH_FOR_BOOTSTRAP} pairs "
             "are too narrow."
         )
     if tests:
-        notes.append(
+        found.append(
             f"With {count} pairs the exact Wilcoxon test cannot give less than p = "
             f"{min(1.0, 2.0 ** (1 - count)):.2g}."
         )
-        notes.append(
+        found.append(
             f"Holm adjusts the t tests of the {tests} contrast(s) of one measure; "
             "nothing is adjusted over measures."
             if cells.plan["holm"]
             else "p values are not adjusted for the number of contrasts and measures."
         )
-    ended = cells.lines.values()
-    revisions = {str(line.get("provenance", {}).get("revision", "")) for line in ended}
+    lines = cells.lines.values()
+    revisions = {str(line.get("provenance", {}).get("revision", "")) for line in lines}
     if len(revisions) > 1:
-        notes.append(
+        found.append(
             f"The cells were trained by {len(revisions)} revisions of the code."
         )
-    return "\n".join(f"- {note}" for note in notes)
+    return found
 
 
 def _summary(s: Summary) -> list[str]:
@@ -214,6 +277,6 @@ def _number(x: float) -> str:
     return "-" if math.isnan(x) else f"{x:.4g}"
 
 
-def _table(heads: list[str], rows: list[list[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
+def _as_markdown(table: Table) -> str:
+    lines = [table.heads, ["---"] * len(table.heads), *table.rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -27,21 +27,28 @@ def sheets(folder: Path) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), path) for match, path in found if match)
 
 
-def compressed(path: Path) -> bytes | None:
+def compressed(
+    path: Path, *, side: int = LARGEST_SIDE, lossless: int = LOSSLESS_BYTES
+) -> bytes | None:
     """Returns a picture as WebP for a page; None if the file is no picture.
 
     Large ones are made smaller and compressed with loss; the file stays as it is.
+
+    Args:
+      path: the file.
+      side: pixels of the longer side at most.
+      lossless: bytes up to which a picture is compressed without loss.
     """
     try:
         with Image.open(path) as opened:
             picture = opened.convert("RGBA" if "A" in opened.getbands() else "RGB")
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
-    picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     # Without loss a large picture takes seconds, and would not be small enough.
-    if picture.width * picture.height < 1_000_000:
+    if lossless and picture.width * picture.height < 1_000_000:
         content = _webp(picture, lossless=True, method=3)
-        if len(content) <= LOSSLESS_BYTES:
+        if len(content) <= lossless:
             return content
     return _webp(picture, quality=82, method=3)
 

@@ -73,25 +73,47 @@ def chart(title: str, curves: Sequence[Series], *, note: str = "") -> Html:
         for place, curve in enumerate(curves)
         if np.isfinite(curve.values).any()
     ]
+    keys = [
+        key(f"{curve.name} " if len(curves) > 1 else None, last(curve)[1], color)
+        for curve, color in shown
+    ]
+    spoken = [_in_words(curve) for curve, _ in shown]
+    return figure(title, shown, keys=keys, spoken=spoken, note=note)
+
+
+def key(name: str | None, value: float, color: str) -> Html:
+    """Returns an entry of a chart's key: a colour, a name, and a number."""
+    number = tag("b", short(value))
+    return tag("span", tag("i", class_=f"swatch {color}"), name, number, class_="key")
+
+
+def figure(
+    title: str,
+    shown: Sequence[tuple[Series, str]],
+    *,
+    keys: Sequence[Html],
+    spoken: Sequence[str],
+    note: str = "",
+    most: int = MOST_POINTS,
+) -> Html:
+    """Returns a figure of curves that each have a number; see `chart`.
+
+    Args:
+      title: what is drawn.
+      shown: the curves, each with the class of its colour.
+      keys: entries of the key.
+      spoken: what a screen reader says of the curves, in sentences.
+      note: how to read it.
+      most: points of a curve at most.
+    """
     at = tag("span", class_="at")
     caption = tag("span", title, at, class_="chart-title")
     if not shown:
         empty = tag("p", "No numbers yet.", class_="empty")
         return tag("figure", tag("figcaption", caption), empty, class_="chart")
-    keys = [
-        tag(
-            "span",
-            tag("i", class_=f"swatch {color}"),
-            f"{curve.name} " if len(curves) > 1 else None,
-            tag("b", _short(_last(curve)[1])),
-            class_="key",
-        )
-        for curve, color in shown
-    ]
     axes = _Axes([curve for curve, _ in shown])
-    lines = [Html(_line(axes, curve, color)) for curve, color in shown]
+    lines = [Html(_line(axes, _thinned(curve, most), color)) for curve, color in shown]
     scale = " Logarithmic scale." if axes.is_log else ""
-    spoken = " ".join([f"{title}.{scale}", *(_in_words(curve) for curve, _ in shown)])
     drawing = tag(
         "svg",
         axes.grid(),
@@ -100,7 +122,7 @@ def chart(title: str, curves: Sequence[Series], *, note: str = "") -> Html:
         data_axes=axes.extent(),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         role="img",
-        aria_label=spoken,
+        aria_label=" ".join([f"{title}.{scale}", *spoken]),
     )
     hint = tag("span", f"{note}{scale}".strip(), class_="note")
     return tag(
@@ -126,7 +148,7 @@ class _Axes:
             # A constant curve lies in the middle.
             half = abs(low) / 2 or 0.5
             low, high = low - half, high + half
-        self._size = _round_size(low, high)
+        self._size = round_size(low, high)
         if not self.is_log:  # from one half of a round value to another
             size = self._size / 2
             low = math.floor(low / size + 1e-9) * size
@@ -165,16 +187,16 @@ class _Axes:
             thinned = span[:: max(1, -(-len(span) // 5))]
             ticks = [10.0**exponent for exponent in thinned]
         else:
-            ticks = _multiples(self._size, self._low, self._high)
+            ticks = multiples(self._size, self._low, self._high)
         for value in ticks:
             y = f"{self.y(value):.1f}"
             parts.append(f'<path class="rule" d="M{LEFT} {y}H{WIDTH - RIGHT}"/>')
             parts.append(
                 f'<text class="tick end" x="{LEFT - 6}" y="{y}" dy=".32em">'
-                f"{_short(value)}</text>"
+                f"{short(value)}</text>"
             )
-        size = max(1.0, _round_size(self._first, self._last))
-        for step in _multiples(size, self._first, self._last):
+        size = max(1.0, round_size(self._first, self._last))
+        for step in multiples(size, self._first, self._last):
             x = self.x(step)
             # A number at the right end would be cut off if it were centred.
             anchor, x = ("end", WIDTH - 2) if x > WIDTH - 24 else ("middle", x)
@@ -186,7 +208,7 @@ class _Axes:
 
 
 def _line(axes: _Axes, curve: Series, color: str) -> str:
-    steps, values = _thinned(curve)
+    steps, values = curve.steps, curve.values
     known = np.isfinite(values)
     xs, ys = axes.x(steps), axes.y(np.where(known, values, 1.0))
     path, pen_is_down = "", False
@@ -195,7 +217,7 @@ def _line(axes: _Axes, curve: Series, color: str) -> str:
             path += f"{'L' if pen_is_down else 'M'}{x:.1f} {y:.1f}"
         pen_is_down = bool(is_known)
     numbers = " ".join(
-        _short(v) if k else "\u2013" for v, k in zip(values, known, strict=True)
+        short(v) if k else "\u2013" for v, k in zip(values, known, strict=True)
     )
     line = (
         f'<path class="line {color}" d="{path}" data-values="{numbers}" '
@@ -209,51 +231,52 @@ def _line(axes: _Axes, curve: Series, color: str) -> str:
     return line
 
 
-def _thinned(curve: Series) -> tuple[np.ndarray, np.ndarray]:
-    """Returns at most MOST_POINTS points, with the extremes of every interval."""
+def _thinned(curve: Series, most: int) -> Series:
+    """Returns at most `most` points, with the extremes of every interval."""
     count = len(curve.values)
-    if count <= MOST_POINTS:
-        return curve.steps, curve.values
+    if count <= most:
+        return curve
     kept: set[int] = {0, count - 1}
-    for part in np.array_split(np.arange(count), MOST_POINTS // 2 - 1):
+    for part in np.array_split(np.arange(count), most // 2 - 1):
         values = curve.values[part]
         if np.isfinite(values).any():
             kept |= {int(part[np.nanargmin(values)]), int(part[np.nanargmax(values)])}
         else:
             kept.add(int(part[0]))  # the gap stays visible
     order = sorted(kept)
-    return curve.steps[order], curve.values[order]
+    return curve._replace(steps=curve.steps[order], values=curve.values[order])
 
 
-def _last(curve: Series) -> tuple[float, float]:
+def last(curve: Series) -> tuple[float, float]:
     """Returns the last step with a number, and the number."""
     place = np.flatnonzero(np.isfinite(curve.values))[-1]
     return float(curve.steps[place]), float(curve.values[place])
 
 
 def _in_words(curve: Series) -> str:
-    step, value = _last(curve)
+    step, value = last(curve)
     low, high = np.nanmin(curve.values), np.nanmax(curve.values)
     return (
-        f"{curve.name}: {_short(value)} at step {step:,.0f}, "
-        f"between {_short(low)} and {_short(high)}."
+        f"{curve.name}: {short(value)} at step {step:,.0f}, "
+        f"between {short(low)} and {short(high)}."
     )
 
 
-def _round_size(low: float, high: float) -> float:
+def round_size(low: float, high: float) -> float:
     """Returns the round number that fits between 2 and 4 times into [low, high]."""
     raw = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(raw))
     return next(power * m for m in (1, 2, 5, 10) if power * m >= raw * (1 - 1e-9))
 
 
-def _multiples(size: float, low: float, high: float) -> list[float]:
+def multiples(size: float, low: float, high: float) -> list[float]:
     """Returns the multiples of `size` in [low, high]."""
     begin, end = math.ceil(low / size - 1e-9), math.floor(high / size + 1e-9)
     return [count * size for count in range(begin, end + 1)]
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """Returns a number in at most three digits."""
     # Rounding leaves a tick such as 1e-17 where 0 is meant.
     return f"{value:.3g}" if abs(value) > 1e-12 else "0"
 

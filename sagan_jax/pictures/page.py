@@ -18,6 +18,10 @@ LONGEST = 2000
 """Characters of a text on a page; a damaged file may hold one of any length."""
 
 
+MOST_BYTES = 8_000_000
+"""Bytes of a page at most."""
+
+
 class Html(str):
     """Markup that is ready for a page."""
 

@@ -23,7 +23,7 @@ from sagan_jax.workdir.run import Run
 if TYPE_CHECKING:  # it imports jax, which a page does not need
     from sagan_jax.evaluation.attention import LayerMaps
 
-PAGE_BYTES = 8_000_000
+PAGE_BYTES = page.MOST_BYTES
 """Most bytes of a page."""
 EXPLORER_BYTES = 4_000_000
 """Most characters of the embedded maps; fewer images are shown where they exceed it."""

@@ -66,7 +66,7 @@ def of_scores(lines: Lines) -> list[Html]:
     """Returns a chart for each score in evaluations.jsonl."""
     names = [name for name in _names(lines) if name not in _NOT_SCORES]
     return [
-        _chart(title_of(name), _note(name), lines, [name])
+        _chart(title_of(name), note_of(name), lines, [name])
         for name in names[:MOST_SCORES]
     ]
 
@@ -77,7 +77,7 @@ def of_attention(lines: Lines) -> list[Html]:
     A line holds the numbers of a layer in an object of its own, or under names with
     slashes; the last part of a name says what is measured.
     """
-    flat = [_flat(line) for line in lines]
+    flat = [flat(line) for line in lines]
     names = [name for name in _names(flat) if name not in _NOT_SCORES]
     kinds: dict[str, list[str]] = {}
     for name in names:
@@ -99,11 +99,12 @@ def _kind_of(name: str) -> str:
     return "/".join(parts) or name
 
 
-def _flat(line: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(line: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns what nested objects of a line hold, under names with slashes."""
     found: dict[str, Any] = {}
     for name, value in line.items():
         if isinstance(value, Mapping) and prefix.count("/") < 3:
-            found |= _flat(value, f"{prefix}{name}/")
+            found |= flat(value, f"{prefix}{name}/")
         else:
             found[prefix + name] = value
     return found
@@ -145,7 +146,8 @@ def title_of(score: str) -> str:
     return _TITLES.get(score, score.replace("_", " "))
 
 
-def _note(name: str) -> str:
+def note_of(name: str) -> str:
+    """Returns how to read a score, in a short sentence; '' without one."""
     if name.startswith(("FID", "FD-", "KID")):
         return _LOWER
     return _NOTES.get(name, "")

@@ -1,4 +1,4 @@
-"""A run on disk. A command opens it once; only this package knows its file names."""
+"""A run on disk, which a command opens once."""
 
 import copy
 import dataclasses
@@ -21,10 +21,11 @@ from sagan_jax.training import state as state_lib
 from sagan_jax.training.state import GanState
 from sagan_jax.workdir import checkpoint, disk, record, run_config
 from sagan_jax.workdir.run_config import Change
+from sagan_jax.workdir.run_files import RunFiles
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Run(RunFiles):
     """A workdir and the config of the run in it.
 
     Attributes:
@@ -33,72 +34,8 @@ class Run:
       changes: fields that changed since the last start; () for a run that is only read.
     """
 
-    workdir: Path
     config: Config
     changes: tuple[Change, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "workdir", paths.local(self.workdir))
-
-    @property
-    def metrics(self) -> Path:
-        """The file with one line per logged step."""
-        return self.workdir / "metrics.jsonl"
-
-    @property
-    def evaluations(self) -> Path:
-        """The file with one line per score taken during training."""
-        return self.workdir / "evaluations.jsonl"
-
-    @property
-    def results(self) -> Path:
-        """The file with one line per score of a checkpoint."""
-        return self.workdir / "results.jsonl"
-
-    @property
-    def rollbacks(self) -> Path:
-        """The file with one line per return to an earlier checkpoint."""
-        return self.workdir / "rollbacks.jsonl"
-
-    @property
-    def starts(self) -> Path:
-        """The file with one line per start of the run."""
-        return self.workdir / "starts.jsonl"
-
-    @property
-    def samples(self) -> Path:
-        """The directory of sample sheets."""
-        return self.workdir / "samples"
-
-    @property
-    def report(self) -> Path:
-        """The page of the run."""
-        return self.workdir / "report.html"
-
-    @property
-    def attention_log(self) -> Path:
-        """The file with one line about attention per sample sheet."""
-        return self.workdir / "attention.jsonl"
-
-    @property
-    def attention(self) -> Path:
-        """The directory of attention maps."""
-        return self.workdir / "attention"
-
-    @property
-    def tensorboard(self) -> Path:
-        """The directory of TensorBoard's event files."""
-        return self.workdir / "tensorboard"
-
-    @property
-    def trackers(self) -> Path:
-        """The file with the run's id in trackers; there is none without them."""
-        return self.workdir / "trackers.json"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The directory of checkpoints, absolute, as orbax needs it."""
-        return self.workdir.absolute() / "checkpoints"
 
     def with_evaluation(self, changes: Mapping[str, Any]) -> "Run":
         """Returns the run with other values of fields of `config.evaluation`.

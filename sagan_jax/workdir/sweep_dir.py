@@ -48,6 +48,15 @@ class SweepDir:
         """The plot of scores over steps."""
         return self.path / "curves.png"
 
+    @property
+    def report(self) -> Path:
+        """The page of the sweep."""
+        return self.path / "report.html"
+
+    def exists(self) -> bool:
+        """Returns whether a sweep has begun here, or lines of one were copied here."""
+        return self.plan.exists() or self.lines.exists()
+
     def cell(self, variant: str, seed: int) -> Path:
         """Returns the workdir of a cell."""
         return self.path / "cells" / variant / f"seed_{seed}"
@@ -67,17 +76,25 @@ class SweepDir:
         """Returns the lines of all cells that ended so far."""
         return json_lines.read(self.lines)
 
+    def read_plan(self) -> Any:
+        """Returns the plan in plan.json, of any shape.
+
+        Raises:
+          UserError: the file is missing or damaged.
+        """
+        try:
+            return json.loads(self.plan.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise UserError(
+                f"{str(self.plan)!r} is damaged; restore it from a backup, or "
+                "remove it if every line of cells.jsonl is of this plan."
+            ) from None
+
     def check_plan(self, plan: dict[str, Any]) -> None:
         """Raises UserError if the directory holds cells of another plan."""
         ours = plan_hash(plan)
         if self.plan.exists():
-            try:
-                theirs = json.loads(self.plan.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                raise UserError(
-                    f"{str(self.plan)!r} is damaged; restore it from a backup, or "
-                    "remove it if every line of cells.jsonl is of this plan."
-                ) from None
+            theirs = self.read_plan()
             if plan_hash(theirs) != ours:
                 raise UserError(
                     f"workdir={str(self.path)!r} holds another plan "
