@@ -95,8 +95,8 @@ def of_lines(lines: Sequence[Line]) -> Cells:
 
 def is_plan(plan: Any) -> bool:
     """Returns whether a value read from a file has the parts of a plan."""
-    kinds = {"name": str, "variants": dict, "seeds": list, "measures": list}
-    kinds |= {"contrasts": list, "holm": bool}
+    kinds: dict[str, type] = {"name": str, "variants": dict, "holm": bool}
+    kinds |= dict.fromkeys(("seeds", "measures", "contrasts"), list)
     return (
         isinstance(plan, dict)
         and "verdict" in plan

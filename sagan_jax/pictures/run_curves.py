@@ -77,13 +77,13 @@ def of_attention(lines: Lines) -> list[Html]:
     A line holds the numbers of a layer in an object of its own, or under names with
     slashes; the last part of a name says what is measured.
     """
-    flat = [flat(line) for line in lines]
-    names = [name for name in _names(flat) if name not in _NOT_SCORES]
+    rows = [flat(line) for line in lines]
+    names = [name for name in _names(rows) if name not in _NOT_SCORES]
     kinds: dict[str, list[str]] = {}
     for name in names:
         kinds.setdefault(_kind_of(name), []).append(name)
     return [
-        _chart(f"Attention: {kind.replace('_', ' ')}", "", flat, members)
+        _chart(f"Attention: {kind.replace('_', ' ')}", "", rows, members)
         for kind, members in list(kinds.items())[:MOST_SCORES]
     ]
 

@@ -63,11 +63,12 @@ def of_sweep(directory: SweepDir, folder: Path | None = None) -> str:
 def _read(directory: SweepDir) -> tuple[Cells, Mapping[str, Any]]:
     """Returns the cells, and their plan with the configs if those are there."""
     lines = directory.read_lines()
-    plan = directory.read_plan() if directory.plan.exists() else None
+    plan: Any = directory.read_plan() if directory.plan.exists() else None
     if lines:
         cells = sweep_cells.of_lines(lines)
-        fits = plan is not None and plan_hash(plan) == cells.plan_hash
-        return cells, plan if fits and sweep_cells.is_plan(plan) else cells.plan
+        if not sweep_cells.is_plan(plan) or plan_hash(plan) != cells.plan_hash:
+            plan = cells.plan
+        return cells, plan
     if not sweep_cells.is_plan(plan):
         raise UserError(
             f"workdir={str(directory.path)!r} holds no plan of a sweep; restore "

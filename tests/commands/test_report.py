@@ -15,11 +15,13 @@ import tiny_gan
 import tiny_runs
 
 from sagan_jax.commands import report
+from sagan_jax.commands.options import Options
 from sagan_jax.errors import UserError
 from sagan_jax.evaluation import sampling
 from sagan_jax.training import state as state_lib
 from sagan_jax.workdir import run as run_lib
 from sagan_jax.workdir.run import Run
+from sagan_jax.workdir.sweep_dir import SweepDir
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -94,6 +96,38 @@ def test_a_place_that_cannot_hold_a_page_is_refused_first(
     with pytest.raises(UserError, match=f"^out=.*{message}"):
         report.save(run, out=tmp_path / out)
     assert tiny_runs.tree_of(tmp_path) == {"file": b"mine"}
+
+
+def _sweep(path: pathlib.Path) -> SweepDir:
+    """Returns the directory of a sweep that has just begun."""
+    plan = {"name": "mine", "variants": {"a": {}}, "seeds": [0], "measures": ["score"]}
+    directory = SweepDir(path)
+    path.mkdir()
+    directory.write_plan(plan | {"contrasts": [], "holm": False, "verdict": None})
+    return directory
+
+
+def test_a_sweep_has_a_page_of_its_own(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = _sweep(tmp_path / "sweep")
+    report.main(Options(config=None, workdir=str(directory.path)))
+    text = directory.report.read_text("utf-8")
+    assert "Sweep: 1 variant \u00d7 1 seed<" in text
+    assert capsys.readouterr().out.startswith(f"wrote {directory.report} (0.0 MB)")
+    other = tmp_path / "page.html"
+    report.main(Options(config=None, workdir=str(directory.path), out=str(other)))
+    assert other.read_text("utf-8") == text
+
+
+@pytest.mark.parametrize("asked", [{"step": "5"}, {"evaluation": {"seed": 1}}])
+def test_options_of_a_run_are_refused_for_a_sweep(
+    asked: dict[str, Any], tmp_path: pathlib.Path
+) -> None:
+    directory = _sweep(tmp_path / "sweep")
+    with pytest.raises(UserError, match="neither --step nor --evaluation; pass them"):
+        report.main(Options(config=None, workdir=str(directory.path), **asked))
+    assert not directory.report.exists()
 
 
 def test_a_step_without_a_checkpoint_is_refused(run: Run) -> None:

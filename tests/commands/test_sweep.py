@@ -128,6 +128,16 @@ def test_a_cell_that_failed_is_recorded_and_tried_again(tmp_path: Path) -> None:
     assert "failed:" not in table.read_text()
 
 
+def test_a_page_that_cannot_be_written_does_not_stop_the_sweep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    SweepDir(tmp_path).report.mkdir(parents=True)
+    cells = Cells()
+    assert _train(tmp_path, cells) == ""
+    assert cells.trained == ALL
+    assert "note: no page was written: " in capsys.readouterr().out
+
+
 def test_parts_share_the_cells_out(tmp_path: Path) -> None:
     parts = [Cells(), Cells()]
     for number, cells in enumerate(parts, 1):
@@ -183,6 +193,9 @@ def test_the_table_is_made_from_the_lines_alone(
         assert (tmp_path / "a" / name).read_bytes() == (
             tmp_path / "b" / name
         ).read_bytes()
+    assert (
+        '<td class="number">-0.1667</td>' in SweepDir(tmp_path / "b").report.read_text()
+    )
     # 0.25 - 0.75, and nothing in the other seeds.
     assert "| attention - none | 3 | -0.1667 |" in capsys.readouterr().out
 

@@ -5,6 +5,7 @@
 It needs Chromium: Debian's, or the one that CHROMIUM names.
 """
 
+import itertools
 import json
 import os
 import pathlib
@@ -16,8 +17,10 @@ import pytest
 import tiny_runs
 
 from sagan_jax.evaluation.attention import LayerMaps
-from sagan_jax.pictures import curves, report, viridis
+from sagan_jax.files import json_lines
+from sagan_jax.pictures import curves, report, sweep_page, viridis
 from sagan_jax.workdir import run as run_lib
+from sagan_jax.workdir.sweep_dir import SweepDir
 
 pytestmark = pytest.mark.browser
 
@@ -57,6 +60,32 @@ def browser() -> Iterator[Any]:
         browser = api.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_page_of_a_sweep_fits_and_loads_nothing(
+    width: int, browser: Any, tmp_path: pathlib.Path
+) -> None:
+    plan = {"name": "mine", "variants": {"a": {}, "b": {}}, "seeds": [0, 1]}
+    plan |= {"measures": ["score"], "contrasts": [["a", "b"]], "holm": False}
+    directory = SweepDir(tmp_path)
+    for place, (variant, seed) in enumerate(itertools.product("ab", (0, 1))):
+        line = {"variant": variant, "seed": seed, "plan": plan | {"verdict": None}}
+        line |= {"plan_hash": "abc", "status": "done", "numbers": {"score": place}}
+        json_lines.append(directory.lines, line)
+    directory.report.write_text(sweep_page.of_sweep(directory), "utf-8")
+    tab = browser.new_page(viewport={"width": width, "height": 800})
+    asked: list[str] = []
+    tab.on("console", lambda message: asked.append(message.text))
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(directory.report.as_uri())
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+    places = tab.locator(".seed").evaluate_all(
+        "dots => dots.map(dot => dot.getBoundingClientRect().x)"
+    )
+    tab.close()
+    np.testing.assert_allclose(np.diff(places), places[1] - places[0], atol=0.5)
+    assert asked == [directory.report.as_uri()]
 
 
 @pytest.fixture(params=[360, 1280], ids=["phone", "desktop"])
