@@ -66,11 +66,15 @@ def browser() -> Iterator[Any]:
 def test_the_page_of_a_sweep_fits_and_loads_nothing(
     width: int, browser: Any, tmp_path: pathlib.Path
 ) -> None:
-    plan = {"name": "mine", "variants": {"a": {}, "b": {}}, "seeds": [0, 1]}
-    plan |= {"measures": ["score"], "contrasts": [["a", "b"]], "holm": False}
+    plan: dict[str, Any] = {"name": "mine", "variants": {"a": {}, "b": {}}}
+    plan |= {"seeds": [0, 1], "measures": ["score"], "contrasts": [["a", "b"]]}
     directory = SweepDir(tmp_path)
     for place, (variant, seed) in enumerate(itertools.product("ab", (0, 1))):
-        line = {"variant": variant, "seed": seed, "plan": plan | {"verdict": None}}
+        line = {
+            "variant": variant,
+            "seed": seed,
+            "plan": plan | {"holm": False, "verdict": None},
+        }
         line |= {"plan_hash": "abc", "status": "done", "numbers": {"score": place}}
         json_lines.append(directory.lines, line)
     directory.report.write_text(sweep_page.of_sweep(directory), "utf-8")
