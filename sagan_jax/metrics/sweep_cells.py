@@ -20,6 +20,9 @@ collapse at its last step; or no longer finite, without scores.
 A failed cell has not ended: the cause, such as a full disk, may lie outside of it.
 """
 
+LARGEST = 1e100
+"""No number of a cell reaches it; one that does is damaged."""
+
 
 class Cells(NamedTuple):
     """The cells of a sweep.
@@ -93,26 +96,82 @@ def of_lines(lines: Sequence[Line]) -> Cells:
     return Cells(first["plan"], first["plan_hash"], found)
 
 
-def is_plan(plan: Any) -> bool:
-    """Returns whether a value read from a file has the parts of a plan."""
-    kinds: dict[str, type] = {"name": str, "variants": dict, "holm": bool}
-    kinds |= dict.fromkeys(("seeds", "measures", "contrasts"), list)
-    return (
-        isinstance(plan, dict)
-        and "verdict" in plan
-        and all(isinstance(plan.get(name), kind) for name, kind in kinds.items())
-    )
-
-
 def _check(line: Line, number: int) -> None:
     kinds = {"variant": str, "seed": int, "plan_hash": str, "plan": dict, "status": str}
-    if not all(isinstance(line.get(name), kind) for name, kind in kinds.items()) or (
-        not is_plan(line["plan"])
-        or not isinstance(line.get("numbers", {}), dict)
-        or line["variant"] not in line["plan"]["variants"]
-        or line["seed"] not in line["plan"]["seeds"]
+    if not all(
+        isinstance(line.get(name), kind) for name, kind in kinds.items()
+    ) or not (
+        is_plan(line["plan"])
+        and line["variant"] in line["plan"]["variants"]
+        and line["seed"] in line["plan"]["seeds"]
+        and line["status"] in (*FINAL, FAILED)
+        and _are_facts(line)
     ):
         raise UserError(
             f"line {number} is not the line of a cell; restore the file from a backup, "
             "or remove the line."
         )
+
+
+def is_plan(plan: Any) -> bool:
+    """Returns whether a plan is whole: a table is made from nothing else."""
+    keys = {"name", "variants", "seeds", "measures", "contrasts", "holm", "verdict"}
+    if (
+        not isinstance(plan, dict)
+        or not keys <= plan.keys()
+        or not isinstance(plan["variants"], dict)
+    ):
+        return False
+    variants = plan["variants"]
+    return (
+        all(isinstance(fields, dict) for fields in variants.values())
+        and _are_names([plan["name"], *variants])
+        and _are_names(plan["measures"])
+        and isinstance(plan["seeds"], list)
+        and all(type(seed) is int for seed in plan["seeds"])
+        and isinstance(plan["contrasts"], list)
+        and all(
+            _are_names(pair) and len(pair) == 2 and set(pair) <= variants.keys()
+            for pair in plan["contrasts"]
+        )
+        and isinstance(plan["holm"], bool)
+        and (plan["verdict"] is None or _is_verdict(plan["verdict"], plan["measures"]))
+    )
+
+
+def _is_verdict(verdict: Any, measures: list[str]) -> bool:
+    return (
+        isinstance(verdict, dict)
+        and _is_number(verdict.get("smallest"))
+        and isinstance(verdict.get("guards"), dict)
+        and verdict["guards"].keys() <= set(measures)
+        and all(_is_number(bound) for bound in verdict["guards"].values())
+    )
+
+
+def _are_facts(line: Line) -> bool:
+    numbers, curves = line.get("numbers", {}), line.get("curves", [])
+    return (
+        isinstance(numbers, dict)
+        and all(value is None or _is_number(value) for value in numbers.values())
+        and isinstance(curves, list)
+        and all(isinstance(point, dict) and "step" in point for point in curves)
+        and all(v is None or _is_number(v) for point in curves for v in point.values())
+        and isinstance(line.get("provenance", {}), dict)
+        and isinstance(line.get("reason", ""), str)
+        and (line.get("step") is None or type(line["step"]) is int)
+    )
+
+
+def _are_names(values: Any) -> bool:
+    return (
+        isinstance(values, list)
+        and bool(values)
+        and all(isinstance(value, str) and value.isprintable() for value in values)
+    )
+
+
+def _is_number(value: Any) -> bool:
+    # Differences of larger ones could overflow.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) < LARGEST

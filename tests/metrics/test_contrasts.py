@@ -156,6 +156,30 @@ def test_lines_that_do_not_belong_are_refused(
         sweep_cells.of_lines([first, second | change])
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"plan": _plan(1, measures=[["score"]])},
+        {"plan": _plan(1, variants={"a": 0, "b": {}})},
+        {"plan": _plan(1, contrasts=[["b", {}]])},
+        {"plan": _plan(1, seeds=None)},
+        {"plan": _plan(1, verdict={"smallest": "x", "guards": {}})},
+        {"plan": _plan(1, name="\ud800")},
+        {"numbers": {"score": "/dev/zero"}},
+        {"numbers": {"score": math.inf}},
+        {"numbers": {"score": 1e308}},
+        {"curves": [{"score": 1.0}]},
+        {"status": "x"},
+        {"step": []},
+    ],
+    ids=repr,
+)
+def test_a_damaged_line_is_refused_and_not_met_later(change: dict[str, Any]) -> None:
+    first, second = _lines([-0.25])
+    with pytest.raises(UserError, match="line 1 is not the line of a cell"):
+        sweep_cells.of_lines([first | change, second])
+
+
 def test_no_lines_are_refused() -> None:
     with pytest.raises(UserError, match="no finished cell yet"):
         sweep_cells.of_lines([])
