@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sagan_jax.pictures import grid
 from sagan_jax.pictures.page import Html, data_uri, tag
 
 MOST_SHEETS = 40
@@ -40,10 +41,10 @@ def compressed(
       lossless: bytes up to which a picture is compressed without loss.
     """
     try:
-        with Image.open(path) as opened:
-            picture = opened.convert("RGBA" if "A" in opened.getbands() else "RGB")
-    except (OSError, ValueError, Image.DecompressionBombError):
+        opened = grid.opened_png(path)
+    except ValueError:
         return None
+    picture = opened.convert("RGBA" if "A" in opened.getbands() else "RGB")
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     # Without loss a large picture takes seconds, and would not be small enough.
     if lossless and picture.width * picture.height < 1_000_000:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from sagan_jax.errors import UserError
-from sagan_jax.pictures import captions
+from sagan_jax.pictures import captions, grid
 
 FORMATS = {".webp": "WEBP", ".gif": "GIF"}
 """Formats by the ending of a file's name."""
@@ -23,6 +23,7 @@ FRAME_MS, LAST_MS = 150, 2500
 """Milliseconds for which each frame, and the last one, is shown."""
 
 _WIDTHS = (960, 720, 540, 400, 300, 220, 160)
+_TALLEST = 16_000  # WebP holds 16,383 rows, of which some are words
 _BAR = 4  # height of the bar that shows how far the training is
 _DONE, _TODO = (35, 105, 185), (220, 220, 220)
 
@@ -70,18 +71,22 @@ def film(sheets: Sequence[Sheet], suffix: str = ".webp") -> bytes:
       suffix: a key of FORMATS.
 
     Raises:
-      UserError: a sheet cannot be read.
+      UserError: a sheet cannot be read, or all others have another size than the last.
     """
-    pictures = [_opened(sheet) for sheet in sheets]
-    size = pictures[-1].size
-    last = sheets[-1].step
+    read = [(sheet, _opened(sheet)) for sheet in sheets]
+    size, last = read[-1][1].size, sheets[-1].step
+    pictures = [(sheet, picture) for sheet, picture in read if picture.size == size]
+    if len(pictures) < 2:
+        raise UserError(
+            f"only {str(sheets[-1].path)!r} has {size[0]} by {size[1]} pixels, and a "
+            "film needs two sheets of one size; train on."
+        )
     content = b""
     for width in _WIDTHS:
-        factor = max(1, -(-size[0] // width))
+        factor = max(1, -(-size[0] // width), -(-size[1] // _TALLEST))
         frames = [
             _frame(picture.reduce(factor), sheet.step, last)
-            for picture, sheet in zip(pictures, sheets, strict=True)
-            if picture.size == size
+            for sheet, picture in pictures
         ]
         content = _encoded(frames, FORMATS[suffix])
         if len(content) <= MOST_BYTES:
@@ -91,16 +96,15 @@ def film(sheets: Sequence[Sheet], suffix: str = ".webp") -> bytes:
 
 def _opened(sheet: Sheet) -> Image.Image:
     try:
-        with Image.open(sheet.path) as image:
-            image.load()
-            if not image.has_transparency_data:
-                return image.convert("RGB")
-            white = Image.new("RGBA", image.size, "white")
-            return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
+        image = grid.opened_png(sheet.path)
+    except ValueError as error:
         raise UserError(
             f"{str(sheet.path)!r} is not a readable image ({error}); remove it."
         ) from None
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
 
 
 def _frame(picture: Image.Image, step: int, last: int) -> Image.Image:

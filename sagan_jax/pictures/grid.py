@@ -1,6 +1,7 @@
 """Grids of images, as PNG."""
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -48,3 +49,21 @@ def encode_png(picture: np.ndarray) -> bytes:
     content = io.BytesIO()
     Image.fromarray(squeezed).save(content, format="PNG")
     return content.getvalue()
+
+
+def opened_png(path: Path) -> Image.Image:
+    """Returns the picture of a PNG file.
+
+    Raises:
+      ValueError: it cannot be read, is damaged, or is too large for Pillow.
+    """
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            # A sheet of a thousand classes is large, and no reason for a warning.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(file, formats=["PNG"])
+            picture.load()
+            return picture
+    # Pillow raises errors of many kinds about bytes that are no picture.
+    except Exception as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None

@@ -62,3 +62,11 @@ def test_the_page_says_how_many_sheets_it_shows(tmp_path: pathlib.Path) -> None:
     assert f"{few.count('<figure')} of 6 sheets" in few
     assert "step 0<" in few
     assert "step 4<" in few
+
+
+def test_a_broken_chunk_makes_a_file_no_picture(tmp_path: pathlib.Path) -> None:
+    content = bytearray(grid.encode_png(_noise(32)))
+    place = content.index(b"IDAT")
+    content[place : place + 4] = b";\x8c\xd8\xfd"  # Pillow raises a SyntaxError
+    (tmp_path / "a.png").write_bytes(content)
+    assert album.compressed(tmp_path / "a.png") is None

@@ -106,3 +106,17 @@ def test_a_damaged_sheet_is_named(samples: pathlib.Path) -> None:
     (samples / "step_00000050.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"step_00000050\.png.* remove it"):
         film.film(film.sheets_of(samples))
+
+
+def test_one_sheet_of_the_last_size_is_no_film(samples: pathlib.Path) -> None:
+    _write(samples, 2000, 0, side=SIDE + 1)
+    with pytest.raises(UserError, match="two sheets of one size"):
+        film.film(film.sheets_of(samples))
+
+
+def test_a_sheet_of_many_classes_fits_into_webp(tmp_path: pathlib.Path) -> None:
+    for step in (0, 1):
+        tall = np.zeros((17_000, 4, 3), np.uint8)
+        grid.save_png(tall, tmp_path / f"step_{step:08d}.png")
+    frames, _ = _frames(film.film(film.sheets_of(tmp_path)))
+    assert 8_500 <= frames[0].shape[0] <= 8_600
