@@ -43,6 +43,7 @@ def main(options: Options) -> None:
         report(directory)
         return
     check(options.sweep)
+    options.part()
     if options.dry_run:
         print(describe(options.sweep, directory))
         return

@@ -51,7 +51,9 @@ def numbers(run: Run, result: Line | None) -> dict[str, float]:
     """
     found = results.scores_of(result or {})
     for line in json_lines.newest_first(run.metrics):
-        found |= {k: float(v) for k, v in line.items() if k.startswith("gamma/")}
+        found |= _flat(
+            "gamma", {k[6:]: v for k, v in line.items() if k[:6] == "gamma/"}
+        )
         break
     for line in json_lines.newest_first(run.attention_log):
         found |= _flat("attention", line)

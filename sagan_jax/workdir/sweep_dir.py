@@ -91,8 +91,13 @@ class SweepDir:
             ) from None
 
     def check_plan(self, plan: dict[str, Any]) -> None:
-        """Raises UserError if the directory holds cells of another plan."""
+        """Raises UserError if the directory holds cells of another plan, or a run."""
         ours = plan_hash(plan)
+        if (self.path / "config.json").exists():
+            raise UserError(
+                f"workdir={str(self.path)!r} holds a run; pass another --workdir for "
+                "the sweep."
+            )
         if self.plan.exists():
             theirs = self.read_plan()
             if plan_hash(theirs) != ours:

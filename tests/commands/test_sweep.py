@@ -1,6 +1,7 @@
 """Sweeps: which cells are trained, what is recorded of them, and the table."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ from sagan_jax.commands.options import Options
 from sagan_jax.config import Config, Sweep
 from sagan_jax.config import sweep as sweep_lib
 from sagan_jax.errors import UserError
+from sagan_jax.evaluation import cell as cell_lib
 from sagan_jax.files import json_lines, lock
 from sagan_jax.runtime.stop import StopRequest
 from sagan_jax.workdir.run import Run
@@ -357,3 +359,23 @@ def test_a_cell_killed_half_way_resumes_and_gives_the_same_table(
         assert killed.read_bytes() == whole.read_bytes()
     (line,) = directory.read_lines()
     assert (line["step"], line["numbers"][GAMMA] != 0) == (80, True)
+
+
+def test_a_sweep_into_the_workdir_of_a_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="holds a run; pass another --workdir"):
+        sweep.describe(_sweep(), SweepDir(tmp_path))
+
+
+def test_a_plan_of_a_part_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    options = _options(
+        sweep=_sweep(), dry_run="shapes", cells="3/2", workdir=str(tmp_path)
+    )
+    with pytest.raises(UserError, match="cells='3/2' is not a part"):
+        sweep.main(options)
+
+
+def test_a_gate_that_was_not_finite_is_no_number_of_a_cell(tmp_path: Path) -> None:
+    run = Run(tmp_path, tiny_runs.config())
+    json_lines.append(run.metrics, {"step": 4, GAMMA: math.nan, "gamma/b/c": 0.5})
+    assert cell_lib.numbers(run, None) == {"gamma/b/c": 0.5}
