@@ -81,8 +81,8 @@ def _parse(argv: list[str]) -> list[str]:
         config_flags.DEFINE_config_dataclass(name, fields, words, sys_argv=argv)
     with flags_lib.explained():
         rest = flags.FLAGS(argv)
-    flags_lib.check_parsed(rest)
     values = flags.FLAGS
+    flags_lib.check_parsed(rest, values)
     if values["config"].present:
         needs_data = values.mode == "train" and not values.dry_run
         config_lib.validate(_CONFIG.value, with_data=needs_data)

@@ -25,6 +25,20 @@ _PLAIN += ("out", "queries", "dry_run", "keep_memory", "cells")
 _TRAINING = ("train", "sweep")
 """Modes that take the fields of --config."""
 
+_MODES_OF = {
+    "step": ("sample", "evaluate", "attention", "report"),
+    "truncations": ("sample", "evaluate"),
+    "to": ("sample",),
+    "labels": ("sample", "attention"),
+    "count": ("sample", "attention"),
+    "out": ("sample", "attention", "report"),
+    "queries": ("attention",),
+    "cells": ("sweep",),
+    "dry_run": _TRAINING,
+    "keep_memory": _TRAINING,
+}
+"""The modes that look at a flag; the others would do something else than asked."""
+
 
 def define_config() -> absl_flags.FlagHolder[Config]:
     """Returns the flag --config, whose file `experiment_files` finds and loads."""
@@ -156,14 +170,21 @@ def _check_field(name: str, group: str, field: str, mode: str) -> None:
         )
 
 
-def check_parsed(rest: list[str]) -> None:
-    """Raises UserError for an argument that is no flag.
+def check_parsed(rest: list[str], values: absl_flags.FlagValues) -> None:
+    """Raises UserError for an argument that is no flag, or no flag of the mode.
 
     Args:
       rest: the arguments that absl did not parse, after the program's name.
+      values: the flags that it parsed.
     """
     if len(rest) > 1:
         raise UserError(f"{rest[1]!r} is not a flag; see --help.")
+    for name, modes in _MODES_OF.items():
+        if values[name].present and values.mode not in modes:
+            raise UserError(
+                f"--{name} is for --mode {' and '.join(modes)}; --mode {values.mode} "
+                "does not take it: remove it."
+            )
 
 
 def plain_values(values: absl_flags.FlagValues) -> dict[str, Any]:

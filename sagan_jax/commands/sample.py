@@ -88,6 +88,7 @@ def save(
     wanted = Wanted(kind, step, labels, count, truncations, dict(changes or {}))
     sample_pictures.check_options(wanted)
     place = sample_places.checked_out(run, out, kind)
+    sample_pictures.check_suffix(place, kind)
     sample_places.check_labels(run, labels)
     if kind in sample_pictures.KINDS:
         return sample_pictures.save(run, wanted, place)

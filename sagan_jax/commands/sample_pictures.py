@@ -131,7 +131,6 @@ def _save_truncations(run: Run, wanted: Wanted, out: Path | None) -> Path:
 
 def _save_neighbours(run: Run, wanted: Wanted, out: Path | None) -> Path:
     if out:
-        _check_suffix(out, (".png",))
         sample_places.check_free(out.with_suffix(".json"), wanted.kind)
     generator, variables, config, step = generator_lib.load(
         run, wanted.step, wanted.changes
@@ -152,8 +151,6 @@ def _save_neighbours(run: Run, wanted: Wanted, out: Path | None) -> Path:
 
 
 def _save_film(run: Run, wanted: Wanted, out: Path | None) -> Path:
-    if out:
-        _check_suffix(out, tuple(film.FORMATS))
     shown = film.thinned(film.sheets_of(run.samples), wanted.count or film.FRAMES)
     path = out or run.samples / f"film_{shown[-1].step:08d}.webp"
     sample_places.check_free(path if path.is_dir() else None, wanted.kind)
@@ -179,8 +176,10 @@ def _path(run: Run, out: Path | None, name: str) -> Path:
     return path
 
 
-def _check_suffix(out: Path, known: tuple[str, ...]) -> None:
-    if out.suffix.lower() not in known:
+def check_suffix(out: Path | None, kind: str) -> None:
+    """Raises UserError for a name of a picture that promises another format."""
+    known = tuple(film.FORMATS) if kind == "film" else (".png",)
+    if out and kind in KINDS and out.suffix.lower() not in known:
         raise UserError(
             f"out={str(out)!r} does not end in {' or '.join(known)}; choose a name "
             "that does."

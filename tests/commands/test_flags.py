@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from absl import flags as absl_flags
 
 from sagan_jax import config as config_lib
 from sagan_jax.commands import experiment_files, flags
@@ -276,3 +277,23 @@ def test_the_number_of_devices_is_refused_where_it_has_no_effect() -> None:
     with pytest.raises(UserError, match=r"mesh\.devices .*--mode train.*remove"):
         flags.prepared(argv)
     flags.prepared(argv[:-1])  # the remedy
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--mode=sample", "--dry_run=shapes"], "--dry_run is for --mode train and sw"),
+        (["--mode=report", "--count=2"], "--count is for --mode sample and attention"),
+        (["--mode=train", "--step=500"], "--step is for .*--mode train does not take"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_a_flag_that_a_mode_would_ignore_is_refused(
+    argv: list[str], words: str
+) -> None:
+    values = absl_flags.FlagValues()
+    for name in flags._MODES_OF:
+        absl_flags.DEFINE_string(name, "", "", flag_values=values)
+    absl_flags.DEFINE_string("mode", "train", "", flag_values=values)
+    with pytest.raises(UserError, match=words):
+        flags.check_parsed(values(["launch.py", *argv]), values)

@@ -116,6 +116,7 @@ def test_a_film_has_the_format_of_its_name(run: Run, tmp_path: pathlib.Path) -> 
         ),
         ({"kind": "truncations", "truncations": (-1.0,)}, r"truncation=-1\.0 "),
         ({"kind": "film", "out": "film.mp4"}, r"'.*mp4' .*\.webp or \.gif"),
+        ({"kind": "sheet", "out": "sheet.jpg"}, r"'.*jpg' .*end in \.png"),
         ({"kind": "neighbours", "out": "near.json"}, r"'.*json' .*end in \.png"),
         ({"kind": "neighbours", "out": "mine.png"}, r"mine\.json' exists already"),
         ({"kind": "interpolation", "changes": {"columns": 1}}, "columns=1 "),
