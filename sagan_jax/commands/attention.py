@@ -33,6 +33,9 @@ COUNT = 4
 
 IMAGES_PER_PAGE = 8
 
+MOST_BYTES = 2**32
+"""Most bytes of weights of both networks, which are all in memory at once."""
+
 
 def main(options: Options) -> None:
     """Writes attention maps, and prints their numbers and where they are."""
@@ -91,6 +94,7 @@ def save(
         )
     config = run.config
     _check(config, labels, list(points))
+    _check_count(config, count)
     if processes.is_first():
         with naming("out", str(out)) if out else naming("workdir"):
             whole.check_writable((out or run.attention / "new") / "maps.npz")
@@ -149,6 +153,20 @@ def _check(
         )
     sampling.checked_labels(labels, config.model.num_classes)
     query_points.check(points, config.model.resolution)
+
+
+def _check_count(config: Config, count: int) -> None:
+    each = sum(
+        4 * side**2 * key_side**2
+        for network in networks.build(config.model)
+        for side, key_side in attention.layer_grids(network).values()
+    )
+    if count * each > MOST_BYTES:
+        raise UserError(
+            f"count={count} needs {count * each / 1e9:,.0f} GB for the maps; pass at "
+            f"most {max(1, MOST_BYTES // each)}, and another --evaluation.seed for "
+            "more images."
+        )
 
 
 def _labels(labels: Sequence[int], count: int, generator: Generator) -> np.ndarray:

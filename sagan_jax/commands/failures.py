@@ -48,6 +48,13 @@ def reported() -> Iterator[None]:
         if error.errno not in _REMEDIES:
             raise
         _leave(f"error: {_disk_sentence(error)}", 1)
+    except MemoryError as error:
+        fact = f" ({error})" if str(error) else ""
+        _leave(
+            f"error: there is not enough memory{fact}; pass a smaller --count or batch "
+            "size, or end other programs.",
+            1,
+        )
     except KeyboardInterrupt:
         _leave(
             "error: interrupted; run the same command to resume.", 128 + signal.SIGINT

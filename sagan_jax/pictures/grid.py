@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from sagan_jax.files import whole
 
@@ -64,6 +64,8 @@ def opened_png(path: Path) -> Image.Image:
             picture = Image.open(file, formats=["PNG"])
             picture.load()
             return picture
+    except UnidentifiedImageError:  # whose message is about Python's file object
+        raise ValueError("no PNG file") from None
     # Pillow raises errors of many kinds about bytes that are no picture.
     except Exception as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None

@@ -152,6 +152,13 @@ def test_a_run_whose_images_are_gone_has_maps_of_the_generator_alone(
     assert check["effects"][1]["image_change"] > 0
 
 
+def test_maps_that_no_memory_holds_are_refused(run: Run) -> None:
+    with pytest.raises(
+        UserError, match=r"count=2000000000 needs [\d,]+ GB .* most \d+"
+    ):
+        command.save(run, count=2_000_000_000)
+
+
 def test_an_unconditional_run_has_maps(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,13 @@ def test_a_disk_that_fails_is_one_sentence(
     assert "resume" in sentence
 
 
+def test_memory_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    answer = _fail("raise MemoryError('Unable to allocate 8 GiB')", tmp_path)
+    assert answer.returncode == 1
+    (sentence,) = answer.stderr.splitlines()
+    assert "not enough memory (Unable to allocate 8 GiB); pass a smaller" in sentence
+
+
 def test_an_error_that_is_nobodys_disk_keeps_its_traceback(tmp_path: Path) -> None:
     answer = _fail("open('nowhere')", tmp_path)
     assert answer.returncode == 1
