@@ -25,17 +25,21 @@ import pytest
 import tiny_runs
 
 from sagan_jax import networks
-from sagan_jax.commands import sample
+from sagan_jax.commands import sample, sweep
+from sagan_jax.config import Sweep
+from sagan_jax.config import sweep as sweep_lib
 from sagan_jax.data import prepared
 from sagan_jax.errors import UserError
 from sagan_jax.evaluation import generator as generator_lib
 from sagan_jax.evaluation import progress, results
 from sagan_jax.files import json_lines
+from sagan_jax.pictures import film, grid, report
 from sagan_jax.training.collapse import Watch, recent
 from sagan_jax.training.state import GanState
 from sagan_jax.workdir import checkpoint, rollback
 from sagan_jax.workdir import run as run_lib
 from sagan_jax.workdir.run import Run
+from sagan_jax.workdir.sweep_dir import SweepDir
 
 SEED = 16
 COUNT = 200 * int(os.environ.get("SAGAN_JAX_FUZZ", "1"))
@@ -48,10 +52,23 @@ FILES = {
     "evaluations.jsonl": 3,
     "starts.jsonl": 3,
     "rollbacks.jsonl": 1,
+    "attention.jsonl": 1,
+    "samples/step_00000010.png": 1,
+    "sweep/cells.jsonl": 3,
+    "sweep/plan.json": 1,
     "checkpoints/20/manifest.json": 2,
     "data/description.json": 3,
 }
 """The files that are harmed, and how often one is chosen among the others."""
+
+SWEEP = Sweep(
+    name="tiny",
+    base=tiny_runs.config(),
+    variants={"a": {}, "b": {"optim.beta2": 0.5}},
+    seeds=(0, 1),
+    measures=("score",),
+    contrasts=(("a", "b"),),
+)
 
 ODD: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2**31, 2**64, -(10**30), 0.5, 1e308, 1e-320),
@@ -88,6 +105,12 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         line |= {"rollbacks": 0, "run_steps": 30, "truncation": 0.0}
         json_lines.append(run.results, line)
     json_lines.append(run.rollbacks, {"from": 5, "to": 2, "sign": "won", "since": 4})
+    for step in (10, 20):
+        line = {"step": step, "entropy/attention16": 0.5, "gamma/attention16": 0.1}
+        json_lines.append(run.attention_log, line)
+        level = np.full((8, 8, 3), step, np.uint8)
+        grid.save_png(level, run.samples / f"step_{step:08d}.png")
+    _begin_sweep(SweepDir(workdir / "sweep"))
     (workdir / "data").mkdir()
     shards = [prepared.Shard(prepared.shard_name(0, 1), 3, 100, "ab" * 32)]
     described = prepared.Description(
@@ -97,6 +120,18 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         str(workdir / "data"), dataclasses.replace(described, shards=shards)
     )
     return workdir
+
+
+def _begin_sweep(directory: SweepDir) -> None:
+    plan = sweep_lib.plan(SWEEP)
+    directory.path.mkdir()
+    directory.write_plan(plan)
+    line = {"plan_hash": sweep_lib.plan_hash(plan), "status": "done", "step": 6}
+    line |= {"curves": [{"step": 3, "score": 0.5}], "provenance": {"revision": "ab"}}
+    line["plan"] = {name: plan[name] for name in plan if name != "configs"}
+    for variant, seed in sweep_lib.cells(SWEEP):
+        found = {"variant": variant, "seed": seed, "numbers": {"score": 0.1 + seed}}
+        json_lines.append(directory.lines, line | found)
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -221,7 +256,31 @@ def _open_data(workdir: Path) -> None:
     assert described.shard_count >= 0
 
 
-READERS = (_begin, _sample, _evaluate, _evaluate_best, _open_data, _resume)
+def _report(workdir: Path) -> None:
+    run = run_lib.open_run(workdir)
+    page = report.of_run(run, None, "none")
+    assert page.encode()
+    if len(film.sheets_of(run.samples)) > 1:
+        film.film(film.sheets_of(run.samples))
+
+
+def _sweep(workdir: Path) -> None:
+    directory = SweepDir(workdir / "sweep")
+    sweep.describe(SWEEP, directory)
+    with mock.patch.object(sweep, "plots"):
+        sweep.report(directory)
+
+
+READERS = (
+    _report,
+    _sweep,
+    _begin,
+    _sample,
+    _evaluate,
+    _evaluate_best,
+    _open_data,
+    _resume,
+)
 
 
 def _fault(read: Callable[[Path], None], workdir: Path) -> str:
@@ -268,4 +327,4 @@ def test_healthy_files_are_refused_by_nobody(healthy: Path, tmp_path: Path) -> N
             read(workdir)
         except _EnoughError:
             continue
-        assert read in (_begin, _open_data, _resume)
+        assert read not in (_sample, _evaluate, _evaluate_best)
