@@ -150,6 +150,10 @@ def read_description(path: str) -> Description:
     )
 
 
+_LARGEST = 2**48
+"""No count and no size in a description reaches it; Python's len() has a limit too."""
+
+
 def _check(described: Description) -> None:
     """Raises ValueError for a description that no program here has written."""
     parts: list[Description | Shard] = [described, *described.shards]
@@ -159,7 +163,8 @@ def _check(described: Description) -> None:
             wanted = typing.get_origin(each.type) or each.type
             if type(value) is not wanted:
                 raise ValueError(f"{each.name} is {value!r}")
-            if wanted is int and value < (each.name != "records"):
+            low = int(each.name != "records")
+            if wanted is int and not low <= value < _LARGEST:
                 raise ValueError(f"{each.name} is {value}")
     if not all(isinstance(name, str) for name in described.class_names):
         raise ValueError("class_names holds something else than names")

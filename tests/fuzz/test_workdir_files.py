@@ -146,7 +146,7 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 def _with_odd_value(text: bytes, chance: random.Random) -> bytes:
     """Changes, removes, renames or adds a value in one line, or in the whole file."""
-    lines = text.split(b"\n") if text.count(b'{"step"') > 1 else [text]
+    lines = text.split(b"\n") if b'\n{"' in text else [text]
     index = chance.randrange(len(lines))
     try:
         tree = json.loads(lines[index])
@@ -264,16 +264,19 @@ def _report(workdir: Path) -> None:
         film.film(film.sheets_of(run.samples))
 
 
-def _sweep(workdir: Path) -> None:
-    directory = SweepDir(workdir / "sweep")
-    sweep.describe(SWEEP, directory)
+def _plan(workdir: Path) -> None:
+    sweep.describe(SWEEP, SweepDir(workdir / "sweep"))
+
+
+def _table(workdir: Path) -> None:
     with mock.patch.object(sweep, "plots"):
-        sweep.report(directory)
+        sweep.report(SweepDir(workdir / "sweep"))
 
 
 READERS = (
     _report,
-    _sweep,
+    _plan,
+    _table,
     _begin,
     _sample,
     _evaluate,
