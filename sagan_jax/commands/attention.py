@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from sagan_jax import networks, pixels
+from sagan_jax.commands import sample_places
 from sagan_jax.commands.opening import open_run
 from sagan_jax.commands.options import Options
 from sagan_jax.config import Config, values
@@ -93,6 +94,7 @@ def save(
             f"out={str(out)!r} exists already; remove it, or pass another --out."
         )
     config = run.config
+    sample_places.check_apart(run, out)
     _check(config, labels, list(points))
     _check_count(config, count)
     if processes.is_first():

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sagan_jax.commands import sample_places
 from sagan_jax.commands.opening import open_run
 from sagan_jax.commands.options import Options
 from sagan_jax.config import SAME
@@ -62,6 +63,7 @@ def save(
         checkpoint of `step`, or a damaged one.
     """
     path = _path(out, run.report)
+    sample_places.check_apart(run, path if out else None)
     if not processes.is_first():
         return path
     _check_writable(path, out)

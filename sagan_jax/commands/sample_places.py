@@ -16,14 +16,38 @@ def checked_out(run: Run, out: str | Path | None, kind: str) -> Path | None:
     """Returns where `out` leads, before anything is read or drawn; None if not given.
 
     Raises:
-      UserError: `out` exists, or it or the workdir cannot be written.
+      UserError: `out` exists, or it or the workdir cannot be written, or it lies among
+        the run's images or checkpoints.
     """
     place = paths.local(out) if out else None
     check_free(place, kind)
+    check_apart(run, place)
     if processes.is_first():
         with naming("out", str(place)) if place else naming("workdir"):
             whole.check_writable(place or run.samples / "new")
     return place
+
+
+def check_apart(run: Run, out: Path | None) -> None:
+    """Raises UserError if `out` lies among the run's images or checkpoints.
+
+    A picture there would be trained on, and a directory of them would be a class.
+    """
+    if out is None:
+        return
+    config, place = run.config, out.resolve()
+    taken = {
+        "data.path": config.data.path,
+        "evaluation.reference": config.evaluation.reference,
+        "evaluation.held_out": config.evaluation.held_out,
+        "the checkpoints": str(run.checkpoints),
+    }
+    for what, path in taken.items():
+        if path and Path(path).resolve() in place.parents:
+            raise UserError(
+                f"out={str(out)!r} lies among the files of {what}={path!r}; pass "
+                "another --out."
+            )
 
 
 def name(config: Config, step: int, what: str = "sample") -> str:

@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 import tiny_runs
 
-from sagan_jax.commands import sample
+from sagan_jax.commands import sample, sample_places
 from sagan_jax.commands.options import KINDS
 from sagan_jax.errors import UserError
 from sagan_jax.evaluation import generator
@@ -86,3 +86,16 @@ def test_a_workdir_that_one_may_only_read_is_refused_first(kind: str, run: Run) 
 def test_a_class_that_is_not_there_is_found_first(label: int, run: Run) -> None:
     with pytest.raises(UserError, match=f"labels={label} is out of range.* 0 to 3"):
         sample.save(run, labels=(0, label))
+
+
+@pytest.mark.parametrize(
+    "name", ["photos/new", "photos/cat/a.png", "checkpoints/x.png"]
+)
+def test_a_place_among_images_or_checkpoints_is_refused(
+    name: str, tmp_path: pathlib.Path
+) -> None:
+    config = tiny_runs.config(data__path=str(tmp_path / "photos"))
+    run = Run(tmp_path, config)
+    with pytest.raises(UserError, match=r"lies among the files of .* another --out"):
+        sample_places.checked_out(run, tmp_path / name, "images")
+    sample_places.check_apart(run, tmp_path / "photos.png")
