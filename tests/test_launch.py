@@ -303,6 +303,7 @@ def test_invalid_evaluations_are_refused(
         (["--labels=0,99"], ["labels=99", "0 to 3"]),
         (["--labels=-1"], ["labels=-1", "0 to 3"]),
         (["--labels=a"], ["labels='a'", "--labels 0,1"]),
+        (["--labels=99999999999"], ["labels='99999999999'", "--labels 0,1"]),
         (["--evaluation.sed=3"], ["evaluation.sed", "evaluation.seed"]),
         (["--config.mesh.device=3"], ["mesh.device", "mesh.devices"]),
         (

@@ -125,12 +125,19 @@ class Options:
         """Returns the classes of --labels.
 
         Raises:
-          UserError: one is not a whole number.
+          UserError: one is not a whole number of 32 bits.
         """
         try:
-            return [int(label) for label in self.labels]
+            return [_int32(label) for label in self.labels]
         except ValueError:
             raise UserError(
                 f"labels={','.join(self.labels)!r} is not a list of classes; write "
                 "--labels 0,1."
             ) from None
+
+
+def _int32(text: str) -> int:
+    number = int(text)
+    if abs(number) >= 2**31:
+        raise ValueError(text)
+    return number

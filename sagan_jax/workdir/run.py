@@ -22,6 +22,7 @@ from sagan_jax.training.state import GanState
 from sagan_jax.workdir import checkpoint, disk, record, run_config
 from sagan_jax.workdir.run_config import Change
 from sagan_jax.workdir.run_files import RunFiles
+from sagan_jax.workdir.sweep_dir import SweepDir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,6 +238,11 @@ def begin(workdir: str | Path, config: Config, images: str = "") -> Run:
     if workdir.exists() and not workdir.is_dir():
         raise UserError(
             f"workdir={str(workdir)!r} is a file; pass a directory, or a new name."
+        )
+    if SweepDir(workdir).exists():
+        raise UserError(
+            f"workdir={str(workdir)!r} holds a sweep; train in another --workdir, or "
+            "go on with the sweep by --mode sweep."
         )
     run = Run(workdir, config)
     with naming("workdir"):

@@ -138,8 +138,10 @@ def _check_as_started(path: Path, config: Config) -> None:
     Its checkpoints would not fit it, and would be called damaged.
     """
     for line in json_lines.newest_first(path.with_name("starts.jsonl")):
+        if not isinstance(line.get("config"), dict):
+            continue  # a damaged line, which would stand for a run of defaults
         try:
-            started = config_lib.from_json(json.dumps(line.get("config", {})))
+            started = config_lib.from_json(json.dumps(line["config"]))
         except UserError:
             return  # by another version
         for name, ours, theirs in config_lib.differences(config, started, _IDENTITY):

@@ -170,6 +170,15 @@ def test_only_the_first_process_writes(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("name", ["plan.json", "cells.jsonl"])
+def test_the_directory_of_a_sweep_is_refused_as_workdir(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text("{}")
+    message = _refused(tmp_path, tiny_runs.config())
+    assert f"workdir='{tmp_path}' holds a sweep" in message
+
+
 @pytest.mark.parametrize("url", ["gs://bucket/run", "hdfs://a/b", "s3:/bucket/run"])
 def test_a_url_is_refused_as_workdir(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -216,6 +225,13 @@ def test_a_config_that_was_changed_by_hand_is_refused(
     assert "config.json" in str(caught.value)
     _edit(tmp_path, group, field, before)  # the remedy
     assert run_lib.open_run(tmp_path).config == run.config
+
+
+def test_a_start_that_lost_its_config_stands_for_no_config(tmp_path: Path) -> None:
+    run = _started(tmp_path)
+    with run.starts.open("a", encoding="utf-8") as file:
+        file.write('{"step": 2}\n')
+    assert run_lib.open_run(tmp_path).config == tiny_runs.config()
 
 
 def test_fields_that_may_change_may_be_changed_by_hand(tmp_path: Path) -> None:
