@@ -323,6 +323,7 @@ def test_another_failure_is_no_divergence(tmp_path: Path) -> None:
         cell.trained(options, "PLAN", fail)
 
 
+@pytest.mark.slow  # three starts of a process that compiles
 def test_a_cell_killed_half_way_resumes_and_gives_the_same_table(
     tmp_path: Path,
 ) -> None:

@@ -67,7 +67,7 @@ def test_without_the_setting_each_block_costs_a_fault_per_page() -> None:
 
 @HAS_GLIBC
 def test_free_memory_is_returned_when_asked() -> None:
-    start = "kept = allocator.keep(2**30)\nfor _ in range(8): use_block()"
+    start = "kept = allocator.keep(2**30)\nfor _ in range(24): use_block()"
     released = f"{start}\nallocator.release()"
     assert _run(start)[1][0] < PAGES / 100
     assert _run(released)[1][0] >= PAGES - 1

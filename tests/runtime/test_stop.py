@@ -10,12 +10,16 @@ from sagan_jax.runtime import stop
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_becomes_a_request(name: str) -> None:
     number = getattr(signal, name)
-    before = signal.getsignal(number)
-    with stop.StopRequest() as request:
-        assert not request.requested
-        signal.raise_signal(number)
-        assert request.requested
-    assert signal.getsignal(number) == before
+    # Not what this process was started with: nohup ignores SIGHUP.
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        with stop.StopRequest() as request:
+            assert not request.requested
+            signal.raise_signal(number)
+            assert request.requested
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
