@@ -73,8 +73,8 @@ PACKAGES = {
         "repeated",
     ],
     "metrics": [
-        "agreement attention_distance class_fidelity convert image_sets paired "
-        "protocols rows",
+        "agreement attention_distance class_fidelity convert cross_mass image_sets "
+        "paired protocols rows",
         "nearest statistics sweep_cells",
         "contrasts measured statistics_files",
         "fid inception_score kid prdc sweep_table",
