@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
         command=names.command([Path(sys.executable).name, *sys.argv]),
         **flags_lib.plain_values(values),
     )
-    print(f"workdir: {names.shown(options.workdir_path())}", flush=True)
+    print(f"workdir: {names.shown(options.source())}", flush=True)
     module = MODES[values.mode]
     if values.mode == "train" and values.dry_run:
         module = "sagan_jax.commands.dry_run"

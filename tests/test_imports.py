@@ -27,13 +27,14 @@ LEVELS = {
     "workdir": 4,
     "evaluation": 5,
     "pictures": 6,
-    "commands": 7,
+    "interop": 7,
+    "commands": 8,
 }
 # Each package from the bottom up; a line is a level.
 PACKAGES = {
     "config": ["fields values", "json_form smoke", "checks", "sweep"],
     "files": [
-        "cache lock names paths terminal torch_file whole",
+        "cache lock names paths tensor_file terminal torch_file whole",
         "json_lines manifest",
     ],
     "runtime": [
@@ -85,10 +86,11 @@ PACKAGES = {
         "evaluate",
     ],
     "workdir": [
-        "disk record run_config run_files sweep_dir tensorboard tracker_clients",
-        "checkpoint trackers",
+        "disk model_files record run_config run_files sweep_dir tensorboard "
+        "tracker_clients",
+        "checkpoint hub trackers",
         "run",
-        "rollback telemetry",
+        "models rollback telemetry",
     ],
     "evaluation": [
         "references sampling",
@@ -104,6 +106,11 @@ PACKAGES = {
         "film interpolation neighbours run_curves run_tables seed_charts truncation",
         "report sweep_runs",
         "sweep_page",
+    ],
+    "interop": [
+        "card push",
+        "model_folder",
+        "__main__",
     ],
     "commands": [
         "experiment_files failures options sample_files sample_places schedule",
@@ -330,9 +337,11 @@ def _printed(program: str) -> str:
 
 def test_load_is_there_when_asked_for() -> None:
     import sagan_jax
-    from sagan_jax.workdir import run
+    from sagan_jax.interop import model_folder
+    from sagan_jax.workdir import models
 
-    assert sagan_jax.load is run.load
+    assert sagan_jax.load is models.load
+    assert sagan_jax.save is model_folder.save
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         _ = sagan_jax.lode
 

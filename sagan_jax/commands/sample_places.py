@@ -40,8 +40,7 @@ def check_apart(run: Run, out: Path | None) -> None:
         "data.path": config.data.path,
         "evaluation.reference": config.evaluation.reference,
         "evaluation.held_out": config.evaluation.held_out,
-        "the checkpoints": str(run.checkpoints),
-    }
+    } | {what: str(path) for what, path in run.sources().items()}
     for what, path in taken.items():
         if path and Path(path).resolve() in place.parents:
             raise UserError(

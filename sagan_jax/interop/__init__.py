@@ -1,0 +1,1 @@
+"""Trained models in and out: model folders, the hub, and other formats."""
