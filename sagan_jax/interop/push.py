@@ -99,10 +99,11 @@ def push(uploads: Sequence[Upload], address: Address, *, private: bool = False) 
         answer.
     """
     client = hub.client_library()
-    with hub.failures(f"{address} cannot be written"):
-        api = client.HfApi()
+    api = client.HfApi()
+
+    def commit() -> str:
         api.create_repo(address.repository, private=private or None, exist_ok=True)
-        commit = api.create_commit(
+        done = api.create_commit(
             address.repository,
             operations=[
                 client.CommitOperationAdd(path.name, str(path)) for path, _ in uploads
@@ -110,4 +111,6 @@ def push(uploads: Sequence[Upload], address: Address, *, private: bool = False) 
             commit_message="Upload a model of sagan_jax",
             revision=address.revision or None,
         )
-    return str(commit.commit_url)
+        return str(done.commit_url)
+
+    return hub.attempt(f"{address} cannot be written", commit)

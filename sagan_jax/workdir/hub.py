@@ -7,13 +7,14 @@ none passes through this library.
 
 import errno
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sagan_jax.errors import UserError
 from sagan_jax.workdir import model_files
+
+Result = TypeVar("Result")
 
 _ADDRESS = re.compile(r"hf://?([\w.-]+)/([\w.-]+)(?:@([\w./-]+))?", re.ASCII)
 
@@ -80,13 +81,16 @@ def download(address: Address) -> Path:
       OSError: the disk failed.
     """
     client = client_library()
-    with failures(f"{address} cannot be downloaded"):
+
+    def fetch() -> Path:
         folder = client.snapshot_download(
             address.repository,
             revision=address.revision or None,
             allow_patterns=list(model_files.NAMES),
         )
-    return Path(folder)
+        return Path(folder)
+
+    return attempt(f"{address} cannot be downloaded", fetch)
 
 
 def client_library() -> Any:
@@ -105,28 +109,34 @@ def client_library() -> Any:
     return huggingface_hub
 
 
-@contextmanager
-def failures(what: str) -> Iterator[None]:
-    """Turns the errors of the client into one sentence that begins with `what`.
+def attempt(what: str, action: Callable[[], Result]) -> Result:
+    """Returns what `action` returns; errors of the client become one sentence.
 
     Neither their text nor their traceback goes on: they quote requests and answers.
+
+    Args:
+      what: the beginning of the sentence.
+      action: what is done with the client.
+
+    Raises:
+      UserError: the client failed.
+      OSError: the disk failed.
     """
-    found: Exception | None = None
     try:
-        yield
+        return action()
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _DISK:
-            found = OSError(error.errno, error.strerror, error.filename)
-        else:
-            found = UserError(f"{what}: {_reason(error)}.")
-    if found:  # outside of the handler, so that no error is its context
-        raise found
+            raise
+        reason = _reason(error)
+    raise UserError(f"{what}: {reason}.")  # with no other error in its context
 
 
 def _reason(error: Exception) -> str:
     """Returns what went wrong and what to do, without a full stop."""
     from huggingface_hub import errors
 
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # an upload wraps what went wrong
     status = getattr(getattr(error, "response", None), "status_code", None)
     match error:
         case errors.RevisionNotFoundError():
