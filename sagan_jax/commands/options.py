@@ -74,15 +74,18 @@ class Options:
         with naming("workdir", self.workdir):
             return paths.local(self.workdir or f"runs/{self.needed_config().name}")
 
+    @property
+    def is_on_hub(self) -> bool:
+        """Whether the workdir is an address on the hub."""
+        return self.workdir.startswith("hf:")
+
     def source(self) -> str:
         """Returns where the model is that a mode opens; see `workdir.models`.
 
         Raises:
-          UserError: see `workdir_path`; an address on the hub is fine here.
+          UserError: as `workdir_path`, but for an address on the hub.
         """
-        if self.workdir.startswith("hf:"):
-            return self.workdir
-        return str(self.workdir_path())
+        return self.workdir if self.is_on_hub else str(self.workdir_path())
 
     def out_path(self) -> Path | None:
         """Returns where the output goes; None: into the workdir.

@@ -147,7 +147,7 @@ def open_model(where: str | Path) -> Run:
 
 
 def load(
-    where: str | Path, step: int | str | None = None, ema: bool = True
+    workdir: str | Path, step: int | str | None = None, ema: bool = True
 ) -> tuple[Generator, dict[str, Any], Config]:
     """Returns the generator of a trained model, its variables, and its config.
 
@@ -156,8 +156,8 @@ def load(
     keeps one, the live running statistics, and `u` iterated on those parameters.
 
     Args:
-      where: the directory of a run, a model folder, or its address on the hub, such as
-        hf://owner/name@revision; see `open_model`.
+      workdir: the directory of a run, a model folder, or its address on the hub, such
+        as hf://owner/name@revision; see `open_model`.
       step: the step of a checkpoint; None: the newest that is not damaged.
       ema: whether to take the averaged parameters instead of the live ones.
 
@@ -166,7 +166,7 @@ def load(
         that is damaged, cannot be downloaded, or lacks the parameters that `ema` asks
         for.
     """
-    run = open_model(where)
+    run = open_model(workdir)
     generator, variables, _ = run.with_evaluation({"ema": ema}).load_generator(step)
     return generator, variables, run.config
 

@@ -1,16 +1,21 @@
 """Model folders on the hub: download and upload, and all that can go wrong there."""
 
+import hashlib
 import io
 import logging
+import os
 import re
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import jax
+import numpy as np
 import pytest
 import tiny_models
 
@@ -241,6 +246,30 @@ def test_links_missing_and_damaged_files_are_refused(
     (folder / "config.json").write_text("[]")
     assert "config.json" in _push(capsys, str(folder), "me/cats")[1]
     assert hub.requests == []
+
+
+def test_another_process_with_the_address_of_the_hub_loads_the_same_bits(
+    hub: Hub, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _push(capsys, str(folder), "me/cats")[0] == 0
+    program = (
+        "import jax, hashlib, sagan_jax\n"
+        "leaves = jax.tree.leaves(sagan_jax.load('hf://me/cats@main')[1])\n"
+        "print(hashlib.sha256(b''.join(x.tobytes() for x in leaves)).hexdigest())"
+    )
+    environment = {"HF_ENDPOINT": hub.address, "HF_HUB_DISABLE_XET": "1"}
+    environment |= {"HF_HOME": str(tmp_path / "home"), "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    leaves = jax.tree.leaves(tiny_models.trees()[GENERATOR])
+    expected = hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in leaves))
+    assert done.stdout.split() == [expected.hexdigest()], done.stderr
+    assert TOKEN not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("status", [401, 403, 409, 500])
