@@ -6,15 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import pytest
 import tiny_gan
 import tiny_runs
 
+from sagan_jax import config as config_lib
 from sagan_jax.training.state import GanState
 from sagan_jax.workdir import model_files, models
 from sagan_jax.workdir.model_files import DISCRIMINATOR, GENERATOR, LIVE
 from sagan_jax.workdir.run import Run
 
 STEP = 4
+_SHAPES = Run._shapes
+_known: dict[str, Any] = {}
 
 
 @functools.cache
@@ -60,6 +64,21 @@ def write(path: Path, trees: Any, config: Any = None, **notes: str) -> Path:
 def folder(path: Path) -> Path:
     """Returns a model folder to change, with the arrays of `trees`."""
     return Path(shutil.copytree(_written(), path))
+
+
+def describe_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traces the networks of a config once, which takes half a second, not each time.
+
+    The shapes of a state are a pure function of the config.
+    """
+
+    def described(self: Run) -> Any:
+        key = config_lib.to_json(self.config)
+        if key not in _known:
+            _known[key] = _SHAPES(self)
+        return _known[key]
+
+    monkeypatch.setattr(Run, "_shapes", described)
 
 
 def assert_same(found: Any, expected: Any) -> None:

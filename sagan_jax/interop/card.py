@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sagan_jax
-from sagan_jax.config import Config
+from sagan_jax.config import SAME, Config
 from sagan_jax.evaluation import results as results_lib
 from sagan_jax.files import names
 
@@ -158,8 +158,13 @@ def _model(facts: Facts, digest: str) -> Iterator[str]:
     yield f"- parameters: {g:,} in the generator, {d:,} in the discriminator"
     yield f"- generator: {which}, with `u` of its own kernels and running statistics"
     yield f"- latent: {model.latent_dim} values of a standard normal distribution"
-    sides = ", ".join(map(str, model.attention_resolutions)) or "none"
-    yield f"- attention: {_plain(model.attention_block)} on maps of side {sides}"
+    for network in ("generator", "discriminator"):
+        sides = getattr(model, f"{network}_attention_resolutions")
+        sides = model.attention_resolutions if sides == SAME else sides
+        if sides:
+            shown = ", ".join(map(str, sides))
+            block = _plain(model.attention_block)
+            yield f"- {block} in the {network}: on maps of side {shown}"
     yield (
         f"- training: step {facts.step:,} of {config.train.steps:,}, batch "
         f"{config.train.batch_size}, {_plain(config.train.loss)} loss, learning rates "

@@ -75,8 +75,9 @@ def is_folder(path: Path) -> bool:
     """Returns whether a directory is a model folder, or what is left of one."""
     if (path / ARRAYS).exists():
         return not (path / "checkpoints").exists()
-    # A card is no file of a workdir, and `starts.jsonl` none of a folder.
-    return (path / CARD).is_file() and not (path / "starts.jsonl").exists()
+    # A workdir with a config has starts.jsonl as well, and seldom a README.md.
+    rest = (path / CARD).is_file() and (path / CONFIG).is_file()
+    return rest and not (path / "starts.jsonl").exists()
 
 
 def stripped(config: Config) -> Config:

@@ -39,6 +39,7 @@ TOKEN = "hf_aSecretThatNobodyMaySee"
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     """Returns a stand-in; the client has a token, and its cache is empty."""
+    tiny_models.describe_once(monkeypatch)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.chdir(tmp_path)
     with hub_stand_in.running(monkeypatch, tmp_path / "cache") as hub:

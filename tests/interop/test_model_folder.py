@@ -4,6 +4,7 @@ Modes of launch.py are tried on it here, where its programs have been compiled.
 """
 
 import base64
+import dataclasses
 import hashlib
 import io
 import json
@@ -52,6 +53,11 @@ LINE = {
 def quick_compiles() -> Iterator[None]:
     with tiny_gan.quick_compiles():
         yield
+
+
+@pytest.fixture(autouse=True)
+def described_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_models.describe_once(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -176,20 +182,32 @@ def test_the_code_of_the_card_runs(folder: Path) -> None:
     assert names["images"].shape == (8, 32, 32, 3)
 
 
+FACTS = card.Facts(
+    config=tiny_runs.config(),
+    step=1,
+    averaged=True,
+    has_live=False,
+    checkpoint="",
+    parameters=(1, 2),
+    classes=(),
+    results=(),
+    sheet=b"",
+)
+
+
+def test_the_card_of_a_generator_without_classes_passes_no_labels() -> None:
+    config = tiny_runs.config(model__num_classes=0)
+    text = card.text(dataclasses.replace(FACTS, config=config), "0")
+    assert "labels = None\n" in text
+    assert "jax.numpy" not in text
+    assert "## Classes" not in text
+
+
 def test_names_from_elsewhere_are_no_markup() -> None:
-    facts = card.Facts(
-        config=tiny_runs.config(),
-        step=1,
-        averaged=True,
-        has_live=False,
-        checkpoint="",
-        parameters=(1, 2),
-        classes=["<script>", "a|b", "[x](http://y)", "two\nlines", "d"] * 50,
-        results=[],
-        sheet=b"",
-    )
-    facts.config.name = "# <b>"
-    text = card.text(facts, "0")
+    classes = ["<script>", "a|b", "[x](http://y)", "two\nlines", "d"] * 50
+    config = tiny_runs.config()
+    config.name = "# <b>"
+    text = card.text(dataclasses.replace(FACTS, config=config, classes=classes), "0")
     assert "<script>" not in text
     assert "<b>" not in text
     assert "\\[x\\]\\(http://y\\)" in text

@@ -27,6 +27,11 @@ from sagan_jax.workdir.models import ModelRun
 STEP = tiny_models.STEP
 
 
+@pytest.fixture(autouse=True)
+def described_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_models.describe_once(monkeypatch)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Returns a model folder with live parameters next to the averaged ones."""
@@ -121,6 +126,22 @@ def test_a_workdir_is_still_a_workdir(tmp_path: Path) -> None:
     run_lib.begin(tmp_path, config).record_start(step=0, command="C", images="")
     assert models.open_model(tmp_path) == run_lib.open_run(tmp_path)
     assert models.open_model(tmp_path).config == config
+
+
+def test_a_readme_alone_makes_no_folder_of_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("My next run.\n")
+    assert run_lib.begin(tmp_path, tiny_runs.config()).steps() == []
+
+
+@pytest.mark.parametrize("ema", [True, False])
+def test_a_folder_of_a_run_without_an_average_has_one_generator(
+    tmp_path: Path, ema: bool
+) -> None:
+    trees = tiny_models.trees()
+    del trees[LIVE]
+    config = tiny_runs.config(train__ema_decay=0.0)
+    folder = tiny_models.write(tmp_path / "m", trees, config, parameters="live")
+    tiny_models.assert_same(sagan_jax.load(folder, ema=ema)[1], trees[GENERATOR])
 
 
 # What a folder leaves out.
@@ -277,14 +298,11 @@ def _harmed(content: bytes, chance: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("model.safetensors", 100), ("config.json", 15)]
+    ("name", "count"), [("model.safetensors", 150), ("config.json", 25)]
 )
 def test_harmed_files_are_refused_in_one_sentence(
-    folder: Path, name: str, count: int, monkeypatch: pytest.MonkeyPatch
+    folder: Path, name: str, count: int
 ) -> None:
-    if name == "model.safetensors":  # the config is whole, and its networks the same
-        shapes = _opened(folder)._shapes()
-        monkeypatch.setattr(ModelRun, "_shapes", lambda _: shapes)
     chance = random.Random(0)
     content = (folder / name).read_bytes()
     models.load(folder)
