@@ -146,6 +146,8 @@ def _reason(error: Exception) -> str:
                 "there is no such repository, or it is closed to you; check its name, "
                 "or run `hf auth login` if it is private"
             )
+        case errors.OfflineModeIsEnabled():
+            return "HF_HUB_OFFLINE is set; unset it"
         case errors.LocalEntryNotFoundError():
             return (
                 "the hub cannot be reached, and the cache has no complete copy; check "
@@ -159,7 +161,10 @@ def _reason(error: Exception) -> str:
         return f"the hub answered with status {status}; try again later"
     if isinstance(error, errors.HFValidationError):
         return "the hub has no such names; write OWNER/NAME in letters and digits"
-    return (
-        f"the connection broke ({type(error).__name__}); run the same command again, "
-        "which goes on with the files that are complete"
-    )
+    kind = type(error).__name__
+    if isinstance(error, OSError) or type(error).__module__.startswith("httpx"):
+        return (
+            f"the connection failed ({kind}); run the same command again, which goes on "
+            "with the files that are complete"
+        )
+    return f"its client failed ({kind}); update huggingface_hub, or copy the folder by hand"

@@ -26,6 +26,14 @@ ARRAYS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 NAMES = (ARRAYS, CONFIG, CARD)
 """The files of a folder, and the only ones."""
 
+PLACES = (
+    "data.path",
+    "evaluation.weights",
+    "evaluation.reference",
+    "evaluation.held_out",
+)
+"""Fields of a config that name places of one machine."""
+
 FORMAT = "sagan_jax model 1"
 """The note `format` of the arrays; a later layout will have another one."""
 
@@ -89,9 +97,9 @@ def stripped(config: Config) -> Config:
       UserError: a value that a folder may not have; see `check_config`.
     """
     config = copy.deepcopy(config)
-    config.data.path = ""
-    for name in ("weights", "reference", "held_out"):
-        setattr(config.evaluation, name, "")
+    for name in PLACES:
+        group, field = name.split(".")
+        setattr(getattr(config, group), field, "")
     config.train.trackers, config.mesh = (), MeshConfig()
     check_config(config)
     return config

@@ -1,5 +1,6 @@
 """Model folders on the hub: download and upload, and all that can go wrong there."""
 
+import errno
 import hashlib
 import io
 import logging
@@ -121,7 +122,7 @@ def test_an_interrupted_download_is_one_sentence_and_the_next_one_works(
     hub.put("me/cats", _files(folder))
     hub.cuts = 10**6
     with mock.patch.object(hub_stand_in._Handler, "send_response", _closing(hub)):
-        assert "the connection broke" in _refusal("hf://me/cats")
+        assert "the connection failed" in _refusal("hf://me/cats")
     hub.cuts = 0
     _, variables, _ = sagan_jax.load("hf://me/cats")
     tiny_models.assert_same(variables, tiny_models.trees()[GENERATOR])
@@ -157,6 +158,12 @@ def test_an_unknown_revision_is_named(hub: Hub, folder: Path) -> None:
     assert "no such revision" in _refusal("hf://me/cats@v9")
 
 
+def _nobodys_address() -> str:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{nobody.getsockname()[1]}"
+
+
 def test_without_a_network_the_cache_is_used_and_else_a_sentence(
     hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,10 +171,7 @@ def test_without_a_network_the_cache_is_used_and_else_a_sentence(
 
     hub.put("me/cats", _files(folder))
     hub_lib.download(hub_lib.parsed("hf://me/cats"))
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "ENDPOINT", _nobodys_address())
     _, variables, _ = sagan_jax.load("hf://me/cats")
     tiny_models.assert_same(variables, tiny_models.trees()[GENERATOR])
     assert "cannot be reached" in _refusal("hf://me/others")
@@ -288,6 +292,43 @@ def test_a_token_is_in_no_message_and_no_log(
     assert TOKEN in hub.tokens  # it was used, and the answer held it
     assert printed.splitlines()[-1].startswith("error: hf://me/cats cannot be written")
     assert TOKEN not in printed + caplog.text
+
+
+def test_a_push_without_a_network_is_one_sentence(
+    hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", _nobodys_address())
+    code, printed = _push(capsys, str(folder), "me/cats")
+    assert code == 1
+    assert "the connection failed (ConnectError)" in printed
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "HF_HUB_OFFLINE is set" in _push(capsys, str(folder), "me/cats")[1]
+
+
+def test_a_failure_of_the_client_is_no_traceback(
+    hub: Hub, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import huggingface_hub
+
+    broken = mock.Mock(side_effect=TypeError("no such argument"))
+    with mock.patch.object(huggingface_hub.HfApi, "create_repo", broken):
+        code, printed = _push(capsys, str(folder), "me/cats")
+    assert code == 1
+    assert "its client failed (TypeError); update huggingface_hub" in printed
+
+
+def test_a_full_disk_is_reported_as_one(
+    hub: Hub, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import huggingface_hub
+
+    full = mock.Mock(side_effect=OSError(errno.ENOSPC, "", "/cache"))
+    with mock.patch.object(huggingface_hub.HfApi, "create_commit", full):
+        code, printed = _push(capsys, str(folder), "me/cats")
+    assert code == 1
+    assert "No space left on device: '/cache'" in printed
 
 
 def test_a_token_is_in_no_file(

@@ -15,6 +15,7 @@ import tiny_models
 import tiny_runs
 
 import sagan_jax
+from sagan_jax import config as config_lib
 from sagan_jax import networks
 from sagan_jax.config import Config
 from sagan_jax.errors import UserError
@@ -156,10 +157,18 @@ def test_a_config_loses_what_belongs_to_one_machine() -> None:
         train__trackers=("wandb",),
     )
     found = model_files.stripped(config)
-    assert "/home" not in json.dumps(model_files.config_lib.to_json(found))
+    assert "/home" not in config_lib.to_json(found)
     assert (found.train.trackers, found.mesh.devices) == ((), 0)
     assert found.model == config.model
     assert config.data.path == "/home/me/cats"
+
+
+def test_every_text_in_a_config_is_dropped_or_kept_on_purpose() -> None:
+    # A new field that names a file or a person belongs into PLACES.
+    kept = {"name", "data.dataset", "data.split", "evaluation.metrics"}
+    kept |= {"evaluation.tap", *config_lib.CHOICES}
+    texts = {n for n, value, _ in config_lib.fields_of(Config()) if value == str(value)}
+    assert texts - kept == set(model_files.PLACES)
 
 
 def test_paths_of_another_machine_are_dropped_when_a_folder_is_read(
