@@ -164,7 +164,7 @@ def _reason(error: Exception) -> str:
     kind = type(error).__name__
     if isinstance(error, OSError) or type(error).__module__.startswith("httpx"):
         return (
-            f"the connection failed ({kind}); run the same command again, which goes on "
-            "with the files that are complete"
+            f"the connection failed ({kind}); run the same command again, which goes "
+            "on with the files that are complete"
         )
-    return f"its client failed ({kind}); update huggingface_hub, or copy the folder by hand"
+    return f"its client failed ({kind}); update it: pip install -U huggingface_hub"

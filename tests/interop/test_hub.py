@@ -316,7 +316,7 @@ def test_a_failure_of_the_client_is_no_traceback(
     with mock.patch.object(huggingface_hub.HfApi, "create_repo", broken):
         code, printed = _push(capsys, str(folder), "me/cats")
     assert code == 1
-    assert "its client failed (TypeError); update huggingface_hub" in printed
+    assert "its client failed (TypeError); update it" in printed
 
 
 def test_a_full_disk_is_reported_as_one(
