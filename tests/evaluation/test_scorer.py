@@ -278,6 +278,21 @@ def test_grey_images_are_scored_as_the_rgb_that_their_files_become(
     )
 
 
+def test_with_a_reference_the_training_images_are_not_needed(
+    weight_file: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    for index in range(2):
+        image = np.full((32, 32, 3), 100 * index, np.uint8)
+        (tmp_path / f"{index}.png").write_bytes(grid.encode_png(image))
+    # As in a model folder, whose config keeps no path.
+    changes = {"data__source": "folder", "data__path": "", "model__num_classes": 0}
+    changes |= {"evaluation__metrics": "fid", "evaluation__tap": "64"}
+    with pytest.raises(UserError, match=r"data\.path=''.*--evaluation\.reference"):
+        scorer_lib.Scorer(_run(weight_file, **changes).config)
+    run = _run(weight_file, evaluation__reference=str(tmp_path), **changes)
+    assert sorted(scorer_lib.Scorer(run.config).indices()) == [0, 1]
+
+
 def test_agreement_alone_needs_no_weights(tmp_path: pathlib.Path) -> None:
     run = tiny_gan.build(evaluation__weights=str(tmp_path / "none"))
     assert scorer_lib.Scorer(run.config).facts() == {}
