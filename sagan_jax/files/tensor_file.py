@@ -39,7 +39,7 @@ class Entry(NamedTuple):
     shape: tuple[int, ...]
 
     def __str__(self) -> str:
-        return f"{self.dtype} {list(self.shape)}"
+        return f"{self.dtype} {list(self.shape)}"[:200]  # of any file, of any length
 
 
 class Header(NamedTuple):

@@ -213,6 +213,11 @@ def _with_more(trees: dict[str, Any]) -> None:
     trees[GENERATOR]["params"]["extra"] = np.zeros(2, np.float32)
 
 
+def _of_many_axes(trees: dict[str, Any]) -> None:
+    dense = trees[GENERATOR]["params"]["dense"]
+    dense["kernel"] = dense["kernel"].reshape((16, 128) + (1,) * 60)
+
+
 def _wider(trees: dict[str, Any]) -> None:
     dense = trees[GENERATOR]["params"]["dense"]
     dense["kernel"] = dense["kernel"].astype(np.float64)
@@ -223,6 +228,7 @@ def _wider(trees: dict[str, Any]) -> None:
     [
         (_without, "discriminator.spectral.dense.u is missing"),
         (_with_more, "'generator.params.extra' is no array"),
+        (_of_many_axes, "generator.params.dense.kernel is F32 [16, 128, 1, 1"),
         (_wider, "generator.params.dense.kernel is F64 [16, 128] there and F32"),
     ],
 )
