@@ -43,12 +43,14 @@ PACKAGES = {
         "mesh",
     ],
     "networks": [
-        "channels forms four_ninths im2col nine_products ops outlined resampling",
-        "winograd",
+        "channels forms four_ninths im2col nine_products ops outlined resampling "
+        "strided",
+        "ports winograd",
         "convolutions products",
         "costs layers",
-        "attention blocks",
+        "attention blocks dcgan_layers",
         "resnet",
+        "dcgan",
         "from_config",
     ],
     "data": [
@@ -152,6 +154,7 @@ WITHOUT_JAX += (
     "networks.channels",
     "networks.costs",
     "networks.forms",
+    "networks.ports",
     "networks.products",
 )
 WITHOUT_JAX += ("runtime.machine", "runtime.stop", "training.collapse")

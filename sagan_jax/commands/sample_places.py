@@ -57,8 +57,8 @@ def name(config: Config, step: int, what: str = "sample") -> str:
         name += f"_truncation{settings.truncation:g}"
     if config.train.ema_decay and not settings.ema:
         name += "_live"
-    if settings.statistics == "standing":
-        name += "_standing"
+    if settings.statistics != "running":
+        name += f"_{settings.statistics}"
     return name
 
 

@@ -56,12 +56,16 @@ class DiscriminatorBlock(nn.Module):
       resample: 'down' halves the side, '' keeps it.
       first: whether this is the first block of the network.
       conv: constructor of the convolutions.
+      norm: constructor of batch norms before both activations, as in
+        `POSTECH-CVLab/PyTorch-StudioGAN:src/models/resnet.py`, which normalises the
+        input of the shortcut as well; None: without norms.
     """
 
     features: int = 0
     resample: str = "down"
     first: bool = False
     conv: Callable[..., SNConv] = SNConv
+    norm: Callable[..., ConditionalBatchNorm] | None = None
     name: str | None = None
 
     @nn.compact
@@ -81,9 +85,13 @@ class DiscriminatorBlock(nn.Module):
                 name="shortcut",
             )(x, train=train)
         # A ReLU on the image would discard its dark half.
-        y = x if self.first else nn.relu(x)
+        y = x if self.first else nn.relu(self._normed("norm1", x, train))
         y = self.conv(features=self.features, name="conv1")(y, train=train)
+        y = nn.relu(self._normed("norm2", y, train))
         y = self.conv(features=self.features, resample=self.resample, name="conv2")(
-            nn.relu(y), train=train
+            y, train=train
         )
         return shortcut + y
+
+    def _normed(self, name: str, x: jax.Array, train: bool) -> jax.Array:
+        return x if self.norm is None else self.norm(name=name)(x, train=train)

@@ -3,9 +3,10 @@
 With `train.updates=simultaneous` both networks are updated from one pass of each.
 
 Networks always return the updates of their mutable state, and the step decides which
-ones to keep. The discriminator's `u` is kept in its own updates and dropped in the
-generator's. The generator's `u` and running statistics are kept in its own update, and
-in the discriminator's updates only if the order is 'generator_first'.
+ones to keep. The discriminator's `u` and running statistics, if it has any, are kept in
+its own updates and dropped in the generator's. The generator's `u` and running
+statistics are kept in its own update, and in the discriminator's updates only if the
+order is 'generator_first'.
 """
 
 import dataclasses
@@ -32,7 +33,7 @@ TrainStep = Callable[..., tuple[GanState, Metrics]]
 """`step(state, batch)`, or `step(state, batch, seed)`; see `make_train_step`."""
 
 GENERATOR_COLLECTIONS = ["batch_stats", "spectral", "sigma"]
-DISCRIMINATOR_COLLECTIONS = ["spectral", "sigma"]
+DISCRIMINATOR_COLLECTIONS = ["batch_stats", "spectral", "sigma"]
 
 
 class _Context(NamedTuple):
@@ -99,7 +100,9 @@ def make_train_step(
         metrics |= {**_gates(g, "generator"), **_gates(d, "discriminator")}
         # Gradient and parameter norms are among the metrics, so those stand for both
         # trees; mutable state has no norm and is checked itself.
-        finite = _all_finite([metrics, g.batch_stats, g.spectral, d.spectral])
+        finite = _all_finite(
+            [metrics, g.batch_stats, g.spectral, d.batch_stats, d.spectral]
+        )
         new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
         new = dataclasses.replace(
             new,
@@ -174,7 +177,8 @@ def _generator_update(
             mutable=GENERATOR_COLLECTIONS,
         )
         # Dropped: without `mutable`, D returns no updates. Its kernels do not change
-        # here, and u moves once per update of the kernels.
+        # here, and u moves once per update of the kernels. With batch norm it uses the
+        # moments of these fakes, as it did when it learned to judge fakes.
         logits: Any = context.discriminator.apply(d.variables, fake, labels, train=True)
         return LOSSES[context.config.train.loss].generator(logits), updates
 
@@ -235,6 +239,26 @@ def _judge(
     if fake_labels is not None:
         labels = _interleave(batch["label"], fake_labels)
 
+    def apart(
+        params: Tree, fake: jax.Array
+    ) -> tuple[tuple[jax.Array, jax.Array], Tree]:
+        def logits_of(images: jax.Array, labels: Any, batch_stats: Tree) -> Any:
+            return context.discriminator.apply(
+                {**d.variables, "params": params, "batch_stats": batch_stats},
+                images,
+                labels,
+                train=True,
+                mutable=DISCRIMINATOR_COLLECTIONS,
+            )
+
+        # Both start from one u, and so have the same kernels and the same new u; the
+        # running statistics move twice, for the real images first.
+        real = pixels.decode(batch["image"], fake.dtype)
+        real_labels = None if fake_labels is None else batch["label"]
+        on_real, updates = logits_of(real, real_labels, d.batch_stats)
+        on_fake, updates = logits_of(fake, fake_labels, updates["batch_stats"])
+        return (on_real, on_fake), updates
+
     def judge(
         params: Tree, fake: jax.Array
     ) -> tuple[tuple[jax.Array, jax.Array], Tree]:
@@ -247,7 +271,8 @@ def _judge(
         )
         return (logits[0::2], logits[1::2]), updates
 
-    return judge
+    # In one call, real and fake images would share the moments of batch norm.
+    return apart if context.discriminator.has_batch_norm else judge
 
 
 def _logits(on_real: jax.Array, on_fake: jax.Array) -> Metrics:

@@ -330,13 +330,14 @@ def test_fields_of_a_kernel_reach_every_kernel(kind: Any) -> None:
     fields = {
         "spectral_norm_eps": 1e-3,
         "spectral_norm_warmup": 7,
+        "spectral_norm_in_evaluation": True,
         "stop_gradient_uv": False,
         "weight_init": "orthogonal",
         "convolutions": "plain",
     }
-    # Every option but these two, which have tests of their own.
+    # Every option but this one, which has tests of its own.
     options = {field.name for field in dataclasses.fields(KernelOptions)}
-    assert fields.keys() == options - {"spectral_norm", "dtype"}
+    assert fields.keys() == options - {"dtype"}
     tables = {"class_tables": "one_plus_spectral"} if kind is Generator else {}
     network = kind(
         resolution=32,
@@ -371,7 +372,7 @@ def test_only_the_last_norm_is_unconditional_and_slower() -> None:
 @networks
 def test_without_spectral_norm_no_layer_has_a_u(kind: Any) -> None:
     network = kind(
-        resolution=32, width=4, attention_resolutions=(16,), spectral_norm=False
+        resolution=32, width=4, attention_resolutions=(16,), normalization="none"
     )
     assert "spectral" not in _shapes(network)
 
