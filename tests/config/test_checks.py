@@ -95,6 +95,20 @@ def test_several_names_and_none_are_valid() -> None:
     config_lib.validate(_config(train__trackers=()))
 
 
+@pytest.mark.parametrize("normalization", ["batch", "both"])
+def test_simultaneous_updates_refuse_batch_norm_of_the_discriminator(
+    normalization: str,
+) -> None:
+    fields: dict[str, Any] = {"model__discriminator_normalization": normalization}
+    _assert_refused(
+        f"model.discriminator_normalization='{normalization}'",
+        "choose spectral or none, or updates=alternating",
+        train__updates="simultaneous",
+        **fields,
+    )
+    config_lib.validate(_config(**fields))
+
+
 # Bounds.
 
 
