@@ -28,6 +28,7 @@ def get_config(argument: str | None = None) -> Config:
     model.generator_without_spectral_norm = ("last",)
     model.discriminator_without_spectral_norm = ("last",)
     model.transposed_norm_side = "input"
+    model.spectral_norm_in_evaluation = True
     model.batch_norm_decay = model.batch_norm_last_decay = 0.9
     model.weight_init = "torch"
     config.data.source = "array_record"
