@@ -44,7 +44,7 @@ def _config(which: str) -> Config:
     config.optim.beta2 = 0.9
     config.train.batch_size = 64
     config.train.steps = 300_000  # 600,000 of the code, which counts each step twice
-    config.train.ema_decay = 0.0
+    config.train.ema_decay, config.train.log_margins = 0.0, True
     if which == "prose":
         model.leaky_slope = 0.02
         config.optim.generator_lr, config.optim.discriminator_lr = 1e-3, 4e-3

@@ -34,6 +34,6 @@ def get_config(argument: str | None = None) -> Config:
     config.data.source = "array_record"
     config.optim.beta2 = 0.9
     config.train.steps, config.train.batch_size = 100_000, 64
-    config.train.ema_decay = 0.0
+    config.train.ema_decay, config.train.log_margins = 0.0, True
     config.evaluation.statistics = "batch"
     return shrink(config, argument)

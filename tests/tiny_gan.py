@@ -39,6 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "model.discriminator_normalization": "both",
         "model.attention_resolutions": (),
         "train.ema_decay": 0.0,
+        "train.log_margins": True,
     },
     "unconditional": {
         "model.num_classes": 0,

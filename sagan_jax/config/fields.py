@@ -103,6 +103,7 @@ class TrainConfig:
     ema_decay: float = 0.999  # of the generator's parameters; 0: no moving average
     ema_start: int = 0  # until this step, the average equals the live parameters
     log_every: int = 100
+    log_margins: bool = False  # also log the real and the fake half of the hinge loss
     sample_every: int = 1000
     checkpoint_every: int = 1000
     steps_per_dispatch: int = 1  # steps that one call of the device may make

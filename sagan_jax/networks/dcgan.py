@@ -48,7 +48,8 @@ class DcganGenerator(Generator):
     """Generates images from latents, by transposed convolutions.
 
     The fields of Generator have the same meaning, apart from `num_classes`, which must
-    be 0, and `class_tables` and `convolutions`, which are ignored.
+    be 0, and `class_tables`, which is ignored. `convolutions` concerns the layers that
+    keep the side.
 
     Attributes:
       family: a name in ports.PORTS.
@@ -152,8 +153,8 @@ class DcganDiscriminator(Discriminator):
     """Computes logits from images, by strided convolutions.
 
     The fields of Discriminator have the same meaning, apart from `num_classes`, which
-    must be 0, and `convolutions`, which is ignored. With batch norm, all blocks but the
-    first have one, as in Radford et al. 2016, https://arxiv.org/abs/1511.06434.
+    must be 0; `convolutions` concerns attention alone. With batch norm, all blocks but
+    the first have one, as in Radford et al. 2016, https://arxiv.org/abs/1511.06434.
 
     Attributes:
       family: a name in ports.PORTS.

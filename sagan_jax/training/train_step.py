@@ -160,7 +160,11 @@ def _discriminator_update(
     # Kept: one power iteration per update, with the kernels that the logits came from.
     d = _moved(_optimized(d, grads, context.optimizers.discriminator), updates)
     norms = _norms(grads, d, updates, "discriminator")
-    return g, d, {"loss/discriminator": loss, **_logits(on_real, on_fake), **norms}
+    return (
+        g,
+        d,
+        {"loss/discriminator": loss, **_logits(context, on_real, on_fake), **norms},
+    )
 
 
 def _generator_update(
@@ -221,7 +225,7 @@ def _simultaneous_updates(
     metrics = {
         "loss/discriminator": found.losses[1],
         "loss/generator": found.losses[0],
-        **_logits(*found.logits),
+        **_logits(context, *found.logits),
         **_norms(found.generator, g, found.generator_updates, "generator"),
         **_norms(found.discriminator, d, found.discriminator_updates, "discriminator"),
     }
@@ -239,44 +243,59 @@ def _judge(
     if fake_labels is not None:
         labels = _interleave(batch["label"], fake_labels)
 
-    def apart(
-        params: Tree, fake: jax.Array
-    ) -> tuple[tuple[jax.Array, jax.Array], Tree]:
-        def logits_of(images: jax.Array, labels: Any, batch_stats: Tree) -> Any:
-            return context.discriminator.apply(
-                {**d.variables, "params": params, "batch_stats": batch_stats},
-                images,
-                labels,
-                train=True,
-                mutable=DISCRIMINATOR_COLLECTIONS,
-            )
-
-        # Both start from one u, and so have the same kernels and the same new u; the
-        # running statistics move twice, for the real images first.
-        real = pixels.decode(batch["image"], fake.dtype)
-        real_labels = None if fake_labels is None else batch["label"]
-        on_real, updates = logits_of(real, real_labels, d.batch_stats)
-        on_fake, updates = logits_of(fake, fake_labels, updates["batch_stats"])
-        return (on_real, on_fake), updates
-
     def judge(
         params: Tree, fake: jax.Array
     ) -> tuple[tuple[jax.Array, jax.Array], Tree]:
+        variables = {**d.variables, "params": params}
+        images = _interleave(pixels.decode(batch["image"], fake.dtype), fake)
+        if context.discriminator.has_batch_norm:
+            return _apart(context.discriminator, variables, images, labels)
         logits, updates = context.discriminator.apply(
-            {**d.variables, "params": params},
-            _interleave(pixels.decode(batch["image"], fake.dtype), fake),
+            variables,
+            images,
             labels,
             train=True,
             mutable=DISCRIMINATOR_COLLECTIONS,
         )
         return (logits[0::2], logits[1::2]), updates
 
-    # In one call, real and fake images would share the moments of batch norm.
-    return apart if context.discriminator.has_batch_norm else judge
+    return judge
 
 
-def _logits(on_real: jax.Array, on_fake: jax.Array) -> Metrics:
+def _apart(
+    discriminator: Discriminator,
+    variables: dict[str, Tree],
+    images: jax.Array,
+    labels: jax.Array | None,
+) -> tuple[tuple[jax.Array, jax.Array], Tree]:
+    """Returns the logits and the state of one call for each half of interleaved rows.
+
+    In a single call, real and fake images would share the moments of batch norm.
+    """
+    found = []
+    updates: Tree = {}
+    for half in (slice(0, None, 2), slice(1, None, 2)):
+        # Both start from one u, and so have the same kernels and the same new u. The
+        # running statistics move twice, for the real images first.
+        logits, updates = discriminator.apply(
+            variables,
+            images[half],
+            None if labels is None else labels[half],
+            train=True,
+            mutable=DISCRIMINATOR_COLLECTIONS,
+        )
+        variables = {**variables, "batch_stats": updates["batch_stats"]}
+        found.append(logits)
+    return (found[0], found[1]), updates
+
+
+def _logits(context: _Context, on_real: jax.Array, on_fake: jax.Array) -> Metrics:
+    margins = {}
+    if context.config.train.log_margins:
+        margins["margin/real"] = jax.nn.relu(1 - on_real).mean()
+        margins["margin/fake"] = jax.nn.relu(1 + on_fake).mean()
     return {
+        **margins,
         "logits/real": on_real.mean(),
         "logits/fake": on_fake.mean(),
         "positive/real": (on_real > 0).mean(),

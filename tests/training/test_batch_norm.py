@@ -78,6 +78,14 @@ def test_the_running_statistics_move_for_real_and_then_for_fake_images() -> None
     _close(moment.after.discriminator.batch_stats, variables["batch_stats"])
 
 
+def test_the_halves_of_the_hinge_loss_add_up_to_it() -> None:
+    _, moment, _, _ = _step()
+    halves = moment.metrics["margin/real"] + moment.metrics["margin/fake"]
+    np.testing.assert_allclose(halves, moment.metrics["loss/discriminator"], rtol=1e-5)
+    # The variant's random networks have logits on both sides of the margins.
+    assert moment.metrics["margin/real"] > 0.01
+
+
 def test_u_moves_once() -> None:
     _, moment, _, _ = _step()
     before = moment.before.discriminator
