@@ -297,6 +297,37 @@ def test_with_batch_norm_all_blocks_but_the_first_have_one() -> None:
     assert shapes["spectral"].keys() == {"block1", "block2", "block3"}
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dtype": "bfloat16", "rematerialize": True},
+        {"attention_block": "residual", "weight_init": "orthogonal"},
+    ],
+    ids=["half", "control"],
+)
+def test_gradients_exist_under_the_options_of_all_networks(
+    changes: dict[str, Any],
+) -> None:
+    generator, discriminator = _networks("lsun64_port", **changes)
+    z, key = jnp.zeros((2, port_arrays.LATENT)), jax.random.key(0)
+
+    def loss(params: Any, others: Any, d_variables: Any) -> jax.Array:
+        images = generator.apply({"params": params, **others}, z, train=True)
+        logits: jax.Array = discriminator.apply(d_variables, images, train=True)
+        return logits.mean()
+
+    def gradients() -> tuple[Any, Any]:
+        others = dict(generator.init(key, z))
+        d_variables = discriminator.init(key, jnp.zeros((2, 32, 32, 3)))
+        params = others.pop("params")
+        return params, jax.grad(loss)(params, others, d_variables)
+
+    params, found = jax.eval_shape(gradients)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), found) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), params
+    )
+
+
 # Refused.
 
 
