@@ -40,7 +40,7 @@ def shrink(config: Config, argument: str | None) -> Config:
     model.attention_resolutions = (16,)
     model.generator_attention_resolutions = SAME
     model.discriminator_attention_resolutions = SAME
-    generator, discriminator, classes = _SMALL[model.family]
+    generator, discriminator, classes = _SMALL.get(model.family, _SMALL["resnet"])
     model.generator_channel_multiples = (1,) * generator
     model.discriminator_channel_multiples = (1,) * discriminator
     model.num_classes = classes

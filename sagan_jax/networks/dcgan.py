@@ -57,7 +57,9 @@ class DcganGenerator(Generator):
       transposed_norm_side: see dcgan_layers.SNTransposedConv.
     """
 
+    resolution: int = 64
     num_classes: int = 0
+    attention_resolutions: tuple[int, ...] = (16, 32)
     family: str = "lsun64_port"
     without_spectral_norm: tuple[str, ...] = ()
     transposed_norm_side: str = "output"
@@ -162,7 +164,9 @@ class DcganDiscriminator(Discriminator):
       without_spectral_norm: ('last',) if the last layer is never spectrally normalised.
     """
 
+    resolution: int = 64
     num_classes: int = 0
+    attention_resolutions: tuple[int, ...] = (8, 4)
     family: str = "lsun64_port"
     leaky_slope: float = 0.1
     without_spectral_norm: tuple[str, ...] = ()

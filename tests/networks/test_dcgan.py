@@ -328,6 +328,12 @@ def test_gradients_exist_under_the_options_of_all_networks(
     )
 
 
+def test_the_defaults_are_a_port() -> None:
+    first, stages = DcganGenerator().plan()
+    assert (first, [s.attention for s in stages]) == (512, [False, True, True])
+    assert [s.attention for s in DcganDiscriminator().plan()] == [0, 0, True, True]
+
+
 # Refused.
 
 
