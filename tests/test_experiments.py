@@ -141,7 +141,9 @@ def test_celeba128_port_runs_as_its_code_or_as_its_prose() -> None:
     assert (code.model.leaky_slope, prose.model.leaky_slope) == (0.1, 0.02)
     assert (code.train.updates, prose.train.updates) == ("simultaneous", "alternating")
     for argument in ("code,smoke", "prose,smoke"):
-        assert experiment.get_config(argument).name.endswith("smoke")
+        small = experiment.get_config(argument)
+        config_lib.validate(small)
+        assert small.name.endswith("smoke")
 
 
 @pytest.mark.parametrize("name", ["celeba128_port", "lsun64_port"])
