@@ -140,8 +140,10 @@ def test_images_are_those_of_their_latents_and_labels(
 def test_images_do_not_depend_on_the_batch(
     generator: Any, variables: Any, images: np.ndarray
 ) -> None:
-    in_threes = _sample(generator, variables, LABELS, batch_size=3)
-    np.testing.assert_array_equal(in_threes, images)
+    in_threes = _sample(generator, variables, LABELS, batch_size=3).astype(np.int16)
+    # Sums of another size may be rounded otherwise, by one of 255 levels.
+    assert np.abs(in_threes - images).max() <= 1
+    assert (in_threes != images).mean() < 1e-3
 
 
 def test_images_do_not_depend_on_later_images(
