@@ -33,8 +33,8 @@ LEVELS = {
 PACKAGES = {
     "config": ["fields values", "json_form smoke", "checks", "sweep"],
     "files": [
-        "cache lock names paths terminal torch_file whole",
-        "json_lines manifest",
+        "cache lock names paths terminal torch_pickle whole",
+        "json_lines manifest torch_file",
     ],
     "runtime": [
         "compiled dependencies keys machine processes provenance stop stored",

@@ -36,6 +36,7 @@ class ModelConfig:
     attention_bias: bool = False
     generator_spectral_norm: bool = True
     discriminator_spectral_norm: bool = True
+    discriminator_rectified_shortcut: bool = False  # as in-place ReLUs of ports have it
     spectral_norm_eps: float = 1e-12
     spectral_norm_warmup: int = 0  # power iterations on u at initialisation
     stop_gradient_uv: bool = True  # the official release: False

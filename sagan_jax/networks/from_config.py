@@ -58,7 +58,11 @@ def build(model: config_lib.ModelConfig) -> tuple[Generator, Discriminator]:
         **shared,
         **own("generator"),
     )
-    discriminator = Discriminator(**shared, **own("discriminator"))
+    discriminator = Discriminator(
+        rectified_shortcut=model.discriminator_rectified_shortcut,
+        **shared,
+        **own("discriminator"),
+    )
     generator.plan()
     discriminator.plan()
     return generator, discriminator

@@ -167,7 +167,10 @@ class Generator(nn.Module, KernelOptions):
 class Discriminator(nn.Module, KernelOptions):
     """Computes logits from images and labels; see `__call__`.
 
-    The attributes are those of Generator, without latents and batch norm.
+    The attributes are those of Generator, without latents and batch norm, and one more.
+
+    Attributes:
+      rectified_shortcut: see blocks.DiscriminatorBlock.
 
     References: `brain-research/self-attention-gan:discriminator.py`
       `discriminator_test`; Miyato and Koyama 2018, https://arxiv.org/abs/1802.05637,
@@ -185,6 +188,7 @@ class Discriminator(nn.Module, KernelOptions):
     attention_kernel: str = "plain"
     attention_spectral_norm: bool = True
     attention_bias: bool = False
+    rectified_shortcut: bool = False
     rematerialize: bool = False
 
     def __post_init__(self) -> None:
@@ -237,6 +241,7 @@ class Discriminator(nn.Module, KernelOptions):
                 features=stage.features,
                 resample=stage.resample,
                 first=number == 1,
+                rectified_shortcut=self.rectified_shortcut,
                 conv=conv,
                 name=f"block{number}",
             )
