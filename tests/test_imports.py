@@ -27,6 +27,7 @@ LEVELS = {
     "workdir": 4,
     "evaluation": 5,
     "pictures": 6,
+    "interop": 6,
     "commands": 7,
 }
 # Each package from the bottom up; a line is a level.
@@ -104,6 +105,13 @@ PACKAGES = {
         "film interpolation neighbours run_curves run_tables seed_charts truncation",
         "report sweep_runs",
         "sweep_page",
+    ],
+    "interop": [
+        "__main__ layout spectral tensors",
+        "biggan layers mmgeneration studiogan",
+        "networks_in",
+        "foreign",
+        "convert export",
     ],
     "commands": [
         "experiment_files failures options sample_files sample_places schedule",

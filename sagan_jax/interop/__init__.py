@@ -1,1 +1,1 @@
-"""Weights of other implementations in, and artifacts for other programs out."""
+"""Trained models in and out: model folders, the hub, and other formats."""

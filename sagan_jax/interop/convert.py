@@ -1,350 +1,153 @@
-"""Converts weight files of other implementations to a config and our variables."""
+"""Converts weights: python -m sagan_jax.interop convert FILE... --to WORKDIR."""
 
-import dataclasses
-import math
+import argparse
 import os
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
-from sagan_jax import config as config_lib
-from sagan_jax import networks
-from sagan_jax.config import Config, ModelConfig
 from sagan_jax.errors import UserError, naming
-from sagan_jax.files import paths, torch_file
-from sagan_jax.interop import biggan, mmgeneration, networks_in, studiogan
-from sagan_jax.interop.layout import Layout
-from sagan_jax.interop.networks_in import Read
-from sagan_jax.interop.tensors import Tensors, label
-from sagan_jax.networks.channels import DISCRIMINATOR_MULTIPLES, GENERATOR_MULTIPLES
-
-LAYOUTS = {
-    "biggan": biggan.LAYOUT,
-    "studiogan": studiogan.LAYOUT,
-    "mmgeneration": mmgeneration.LAYOUT,
-}
-"""The implementations whose weights are read."""
-
-DECAY = 0.9
-"""Of running statistics; PyTorch's default, which all of them keep."""
+from sagan_jax.files import names
+from sagan_jax.interop import foreign
+from sagan_jax.interop.foreign import Converted, Options
+from sagan_jax.training import optim
+from sagan_jax.training.state import GanState, NetworkState
+from sagan_jax.workdir import checkpoint
+from sagan_jax.workdir import run as run_lib
+from sagan_jax.workdir.run import Run
 
 
-@dataclasses.dataclass(frozen=True)
-class Converted:
-    """Networks in our form.
-
-    Attributes:
-      config: a config that builds them; what it says about training is the default.
-      generator: `params`, `batch_stats` and `spectral`, as nested dicts of arrays that
-        may be views of the file; None if there was none.
-      discriminator: the same.
-      notes: sentences about what was assumed, and what was not kept.
-    """
-
-    config: Config
-    generator: dict[str, Any] | None
-    discriminator: dict[str, Any] | None
-    notes: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What a file does not say; '' and 0 stand for what its layout implies.
-
-    Attributes:
-      only: 'generator' or 'discriminator', to leave the other out.
-      live: whether to take the live generator where there is an averaged one as well.
-      resolution: side of an image of the discriminator.
-      batch_norm_eps: the constant of batch norm.
-      channel_order: 'rgb' or 'bgr'.
-      shortcut: 'raw', or 'rectified' if the discriminator's ReLUs work in place.
-      class_scales: 'one_plus' or 'plain'; see networks_in.generator.
-    """
-
-    only: str = ""
-    live: bool = False
-    resolution: int = 0
-    batch_norm_eps: float = 0.0
-    channel_order: str = ""
-    shortcut: str = ""
-    class_scales: str = ""
+def main(argv: Sequence[str]) -> None:
+    """Converts the files in the arguments, and prints what to know about the result."""
+    parser = _parser()
+    given = parser.parse_args(argv)
+    options = Options(
+        only=given.only,
+        live=given.live,
+        resolution=given.resolution,
+        batch_norm_eps=given.batch_norm_eps,
+        channel_order=given.channel_order,
+        shortcut=given.shortcut,
+        class_scales=given.class_scales,
+    )
+    converted = foreign.read(given.files, options)
+    with naming("to", given.to):
+        run = write_run(converted, given.to, f"{parser.prog} {names.command(argv)}")
+    model = converted.config.model
+    classes = f"{model.num_classes} classes" if model.num_classes else "no classes"
+    print(f"wrote {names.shown(run.workdir)}: {model.resolution} pixels, {classes}")
+    for note in converted.notes:
+        print(f"note: {note}")
 
 
-class _Found(NamedTuple):
-    """A network that was found in a file."""
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sagan_jax.interop convert",
+        description="Converts weights of BigGAN-PyTorch, StudioGAN, mmgeneration and "
+        "mmagic. Needs no PyTorch, and executes nothing of a file.",
+    )
+    parser.add_argument("files", metavar="FILE", nargs="+", help="a file of torch.save")
+    parser.add_argument("--to", required=True, metavar="WORKDIR", help="a new workdir")
+    parser.add_argument(
+        "--only",
+        default="",
+        choices=("generator", "discriminator"),
+        help="leave the other network out",
+    )
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="take the live generator where there is an averaged one as well",
+    )
+    parser.add_argument(
+        "--resolution",
+        type=int,
+        default=0,
+        metavar="PIXELS",
+        help="side of an image, where the discriminator leaves it open",
+    )
+    parser.add_argument(
+        "--batch_norm_eps",
+        type=float,
+        default=0.0,
+        metavar="EPS",
+        help="the constant of batch norm, where it is not the implementation's default",
+    )
+    parser.add_argument(
+        "--channel_order",
+        default="",
+        choices=("rgb", "bgr"),
+        help="colours of the images that the networks were trained on",
+    )
+    parser.add_argument(
+        "--shortcut",
+        default="",
+        choices=("raw", "rectified"),
+        help="what shortcuts of the discriminator take: rectified, if its ReLUs work "
+        "in place",
+    )
+    parser.add_argument(
+        "--class_scales",
+        default="",
+        choices=("one_plus", "plain"),
+        help="whether one is added to the scales in class tables",
+    )
+    return parser
 
-    layout: str
-    prefix: str
-    where: str
-    tensors: Tensors
 
-    @property
-    def is_average(self) -> bool:
-        return "ema" in self.where.lower()
+def write_run(
+    converted: Converted, workdir: str | os.PathLike[str], command: str = ""
+) -> Run:
+    """Writes both networks as step 0 of a new run, and returns that.
 
-
-def convert(
-    files: Sequence[str | os.PathLike[str]], options: Options = Options()
-) -> Converted:
-    """Returns the networks in files of torch.save.
-
-    Nothing of a file is executed. Its arrays are mapped, not loaded: the memory in use
-    is that of a few tensors.
+    The optimizers begin anew, and there is no moving average: sampling gives the images
+    of the parameters that were read.
 
     Args:
-      files: one or more files; together they hold at most a generator, with or without
-        an average, and a discriminator.
-      options: what the files do not say.
+      converted: what `foreign.read` returned.
+      workdir: a directory without a run.
+      command: the command line, for the record.
 
     Raises:
-      UserError: a file is not readable, holds other networks or two of a kind, or ours
-        cannot represent them.
+      UserError: a network is missing, or the workdir holds a run or cannot be written.
     """
-    found = [network for file in files for network in _networks(file)]
-    generators = [n for is_generator, n in found if is_generator]
-    discriminators = [n for is_generator, n in found if not is_generator]
-    if options.only == "generator":
-        discriminators = []
-    if options.only == "discriminator":
-        generators = []
-    averaged = [n for n in generators if n.is_average]
-    lives = [n for n in generators if not n.is_average]
-    chosen = _single((lives if options.live else averaged) or generators)
-    other = _single(discriminators)
-    if chosen is None and other is None:
-        raise UserError(f"files={_names(files)} {_NONE}")
-    return _converted(chosen, other, options)
-
-
-def _names(files: Iterable[str | os.PathLike[str]]) -> str:
-    return ", ".join(repr(os.fspath(file)) for file in files)
-
-
-_NONE = (
-    "hold no generator or discriminator of a known layout; pass weights of the SAGAN of "
-    "BigGAN-PyTorch, StudioGAN, mmgeneration or mmagic."
-)
-
-
-def _single(found: list[_Found]) -> _Found | None:
-    if len(found) > 1:
-        labels = " and ".join(network.tensors.label for network in found[:3])
+    if converted.generator is None or converted.discriminator is None:
+        missing = "discriminator" if converted.generator else "generator"
         raise UserError(
-            f"files hold several networks of a kind ({labels}); pass the file of one, "
-            "or --live to leave averages out."
+            f"{os.fspath(workdir)!r} needs both networks, and no {missing} was "
+            "converted; pass its file as well."
         )
-    return found[0] if found else None
-
-
-def _networks(file: str | os.PathLike[str]) -> Iterable[tuple[bool, _Found]]:
-    """Yields the networks in a file, with whether each is a generator."""
-    with naming("file", os.fspath(file)):
-        path = paths.local(file)
-    nested = torch_file.open_nested(path)
-    for group, tensors in nested.groups.items():
-        for name, layout in LAYOUTS.items():
-            for prefix, is_generator in _prefixes(tensors, layout):
-                where = "/".join(part for part in (group, prefix.rstrip(".")) if part)
-                inside = {
-                    key.removeprefix(prefix): value
-                    for key, value in tensors.items()
-                    if key.startswith(prefix)
-                }
-                own = Tensors(label(path, where), inside, nested.size)
-                yield is_generator, _Found(name, prefix, f"{path.name}/{where}", own)
-
-
-def _prefixes(names: Iterable[str], layout: Layout) -> list[tuple[str, bool]]:
-    """Returns what is in front of the names of each network, and if it generates."""
-    known = set(names)
-
-    def fronts(layer: str) -> set[str]:
-        ends = [f"{layer}.{end}" for end in ("weight", "weight_orig")]
-        ends.append(f"{layer}.parametrizations.weight.original")
-        return {
-            name.removesuffix(end)
-            for name in known
-            for end in ends
-            if name == end or name.endswith(f".{end}")
-        }
-
-    generators = fronts(layout.generator["conv"]) & fronts(layout.generator["dense"])
-    head = layout.discriminator_block["conv1"]
-    first = layout.discriminator.get("block1", "blocks.0.0")
-    discriminators = fronts(layout.discriminator["dense"]) & fronts(f"{first}.{head}")
-    return [(prefix, True) for prefix in sorted(generators)] + [
-        (prefix, False) for prefix in sorted(discriminators - generators)
-    ]
-
-
-def _converted(
-    generator: _Found | None, discriminator: _Found | None, options: Options
-) -> Converted:
-    first = generator or discriminator
-    assert first is not None
-    if generator and discriminator and generator.layout != discriminator.layout:
+    config = converted.config
+    run = run_lib.begin(Path(workdir), config)
+    if run.steps():
         raise UserError(
-            f"{generator.tensors.label} is of {LAYOUTS[generator.layout].name} and "
-            f"{discriminator.tensors.label} of {LAYOUTS[discriminator.layout].name}; "
-            "convert them separately."
+            f"{os.fspath(workdir)!r} holds checkpoints already; choose another workdir."
         )
-    layout = LAYOUTS[first.layout]
-    blue_first = layout.blue_first
-    if options.channel_order:
-        blue_first = options.channel_order == "bgr"
-    g = d = None
-    if generator:
-        g = networks_in.generator(
-            generator.tensors, layout, blue_first=blue_first, scales=options.class_scales
-        )
-    if discriminator:
-        side = options.resolution or (g.resolution if g else 0)
-        d = networks_in.discriminator(
-            discriminator.tensors, layout, blue_first=blue_first, resolution=side
-        )
-    config = Config(name=f"converted from {layout.name}")
-    config.model = _model(g, d, layout, options)
-    config.train.ema_decay = 0.0  # what is read is one set of parameters
-    _check(config, g, d, first.tensors.label)
-    notes = (
-        *_assumed(layout, options, d is not None),
-        *(g.notes if g else ()),
-        *(d.notes if d else ()),
+    optimizers = optim.make_optimizers(config)
+    state = GanState(
+        step=jnp.zeros((), jnp.int32),
+        skipped=jnp.zeros((), jnp.int32),
+        generator=_network(converted.generator, optimizers.generator),
+        discriminator=_network(converted.discriminator, optimizers.discriminator),
+        ema={},
     )
-    return Converted(
-        config, g.variables if g else None, d.variables if d else None, notes
+    run.record_start(step=0, command=command, images="")
+    with checkpoint.open_manager(run.checkpoints, config.train) as manager:
+        manager.save(state)
+    return run
+
+
+def _network(
+    variables: dict[str, Any], optimizer: optax.GradientTransformation
+) -> NetworkState:
+    arrays = jax.tree.map(jnp.asarray, variables)
+    return NetworkState(
+        params=arrays["params"],
+        batch_stats=arrays["batch_stats"],
+        spectral=arrays["spectral"],
+        opt_state=optimizer.init(arrays["params"]),
     )
-
-
-def _model(
-    g: Read | None, d: Read | None, layout: Layout, options: Options
-) -> ModelConfig:
-    """Returns the fields that build both networks, or the one that is there."""
-    one = g or d
-    assert one is not None
-    if g and d and (g.resolution, g.num_classes) != (d.resolution, d.num_classes):
-        raise UserError(
-            f"the generator has {g.resolution} pixels and {g.num_classes} classes, the "
-            f"discriminator {d.resolution} and {d.num_classes}; convert one of them by "
-            "--only generator."
-        )
-    attended = [n.attention_spectral_norm for n in (g, d) if n and n.spectral_norm]
-    known = {value for value in attended if value is not None}
-    if len(known) > 1:
-        raise UserError(
-            "attention has spectral norm in one network and not in the other; convert "
-            "one of them by --only generator."
-        )
-    model = ModelConfig(
-        resolution=one.resolution,
-        num_classes=one.num_classes,
-        channels=one.image_channels,
-        latent_dim=g.latent_dim if g else ModelConfig().latent_dim,
-        attention_resolutions=(),
-        attention_spectral_norm=known.pop() if known else True,
-        generator_spectral_norm=g.spectral_norm if g else True,
-        discriminator_spectral_norm=d.spectral_norm if d else True,
-        discriminator_rectified_shortcut=_is_rectified(layout, options),
-        batch_norm_decay=DECAY,
-        batch_norm_last_decay=DECAY,
-        batch_norm_eps=options.batch_norm_eps or layout.batch_norm_eps,
-    )
-    if g:
-        model.generator_attention_resolutions = g.attention
-        model.class_tables = g.class_tables or model.class_tables
-        model.width, model.generator_channel_multiples = _width(
-            g.channels, GENERATOR_MULTIPLES[g.resolution]
-        )
-    if d:
-        model.discriminator_attention_resolutions = d.attention
-        width, model.discriminator_channel_multiples = _width(
-            d.channels, DISCRIMINATOR_MULTIPLES[d.resolution]
-        )
-        model.width = model.width if g else width
-        model.discriminator_width = 0 if model.width == width else width
-    return model
-
-
-def _is_rectified(layout: Layout, options: Options) -> bool:
-    if options.shortcut:
-        return options.shortcut == "rectified"
-    return layout.rectified_shortcut
-
-
-def _width(
-    channels: tuple[int, ...], multiples: tuple[int, ...]
-) -> tuple[int, tuple[int, ...]]:
-    """Returns the width, and the multiples of it if they are not the default."""
-    width = max(1, channels[0] // multiples[0])
-    if channels == tuple(width * multiple for multiple in multiples):
-        return width, ()
-    width = math.gcd(*channels)
-    return width, tuple(count // width for count in channels)
-
-
-def _assumed(layout: Layout, options: Options, judged: bool) -> list[str]:
-    """Returns sentences about what the layout was trusted for."""
-    notes = []
-    if not options.batch_norm_eps:
-        notes.append(
-            f"Batch norm adds {layout.batch_norm_eps:g} to variances, as {layout.name} "
-            "does by default; --batch-norm-eps changes that."
-        )
-    if not options.channel_order and layout.blue_first:
-        notes.append(
-            "The networks were taken to have blue, green and red in this order, and "
-            "were converted to red, green and blue; --channel-order rgb leaves them."
-        )
-    if judged and not options.shortcut and layout is not biggan.LAYOUT:
-        rectified = "rectified" if layout.rectified_shortcut else "raw"
-        notes.append(
-            f"Shortcuts of the discriminator take the {rectified} input, as "
-            f"{layout.name} has it by default; --shortcut changes that."
-        )
-    return notes
-
-
-def _check(config: Config, g: Read | None, d: Read | None, where: str) -> None:
-    """Raises UserError unless the variables are those of the networks of a config."""
-    config_lib.validate(config, with_data=False)
-    model = config.model
-    generator, discriminator = networks.build(model)
-    labels = jnp.zeros((1,), jnp.int32) if model.num_classes else None
-    key = jax.eval_shape(lambda: jax.random.PRNGKey(0))
-    side = model.resolution
-    inputs = {
-        "generator": (generator, (1, model.latent_dim)),
-        "discriminator": (discriminator, (1, side, side, model.channels)),
-    }
-    for name, network in (("generator", g), ("discriminator", d)):
-        if network is None:
-            continue
-        module, shape = inputs[name]
-        x = jax.ShapeDtypeStruct(shape, jnp.float32)
-        wanted = jax.eval_shape(lambda k, x, m=module: m.init(k, x, labels), key, x)
-        _compare(wanted, network.variables, f"{where}: the {name}")
-
-
-def _compare(wanted: Any, found: dict[str, Any], where: str) -> None:
-    wanted_by_name, found_by_name = _leaves(wanted), _leaves(found)
-    for name, leaf in wanted_by_name.items():
-        if name not in found_by_name:
-            raise UserError(f"{where} has no {name}; it is another network.")
-        shape = tuple(found_by_name[name].shape)
-        if shape != tuple(leaf.shape):
-            raise UserError(
-                f"{where} has {name} of shape {shape}, and ours {tuple(leaf.shape)}; "
-                "it is another network."
-            )
-    for name in found_by_name.keys() - wanted_by_name.keys():
-        raise UserError(f"{where} has {name}, and ours has not; it is another network.")
-
-
-def _leaves(tree: Any) -> dict[str, Any]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): leaf
-        for path, leaf in leaves
-    }

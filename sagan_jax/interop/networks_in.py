@@ -309,7 +309,7 @@ def _check_scales(v: Variables, paths: list[tuple[str, ...]]) -> None:
         raise UserError(
             f"{v.tensors.label} has class tables of scales whose mean is "
             f"{np.mean(means):.2f}, and does not say whether one is added to them; pass "
-            "--class-scales plain, or --class-scales one_plus if it is."
+            "--class_scales plain, or --class_scales one_plus if it is."
         )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-_RANK = 1e-12  # of the eigenvalues of M^T M
+_RANK = 1e-12  # of the largest eigenvalue of M^T M or M M^T
 _STEPS = 60  # of a bisection: more than float64 can tell apart
 
 
@@ -49,13 +49,9 @@ def start(matrix: Array, v: Array, sigma: float) -> Start:
       v: [in], as stored.
       sigma: the wanted sigma, positive.
     """
-    eigenvalues, vectors = np.linalg.eigh(matrix.T @ matrix)
-    kept = eigenvalues > _RANK * max(eigenvalues[-1], 0.0)
-    if not kept.any():
+    left, values, right = _decomposed(matrix)
+    if not len(values):
         return Start(np.ones(matrix.shape[1], np.float32), 1.0)
-    values, vectors = np.sqrt(eigenvalues[kept]), vectors[:, kept]
-    left = matrix @ vectors / values  # [in, kept], orthonormal
-
     # In coordinates of the left singular vectors all of this is diagonal.
     place = _unit(left.T @ v)
     if not place.any():
@@ -63,9 +59,22 @@ def start(matrix: Array, v: Array, sigma: float) -> Start:
     reached = float(np.linalg.norm(values * place))
     if abs(reached - sigma) > 1e-7 * sigma:
         place = _turned(place, values, sigma)
-    u = (vectors @ (place / values)).astype(np.float32)
+    u = (right @ (place / values)).astype(np.float32)
     found = sigma_after_iteration(matrix, u.astype(np.float64))
     return Start(u, abs(found - sigma) / sigma)
+
+
+def _decomposed(matrix: Array) -> tuple[Array, Array, Array]:
+    """Returns left singular vectors [in, rank], values in rising order, right ones."""
+    inputs, outputs = matrix.shape
+    # By way of the smaller product with itself: a first dense layer is 128 by 16384.
+    gram = matrix.T @ matrix if outputs <= inputs else matrix @ matrix.T
+    eigenvalues, vectors = np.linalg.eigh(gram)
+    kept = eigenvalues > _RANK * max(eigenvalues[-1], 0.0)
+    values, vectors = np.sqrt(eigenvalues[kept]), vectors[:, kept]
+    if outputs <= inputs:
+        return matrix @ vectors / values, values, vectors
+    return vectors, values, matrix.T @ vectors / values
 
 
 def _turned(place: Array, values: Array, sigma: float) -> Array:
