@@ -107,7 +107,7 @@ PACKAGES = {
         "sweep_page",
     ],
     "interop": [
-        "__main__ layout spectral tensors",
+        "__main__ artifact layout spectral tensors",
         "biggan layers mmgeneration studiogan",
         "networks_in",
         "foreign",

@@ -125,7 +125,7 @@ def _names(files: Iterable[str | os.PathLike[str]]) -> str:
 
 
 _NONE = (
-    "hold no generator or discriminator of a known layout; pass weights of the SAGAN of "
+    "hold no generator or discriminator of a known layout; pass weights of a SAGAN of "
     "BigGAN-PyTorch, StudioGAN, mmgeneration or mmagic."
 )
 
@@ -144,6 +144,10 @@ def _networks(file: str | os.PathLike[str]) -> Iterable[tuple[bool, _Found]]:
     """Yields the networks in a file, with whether each is a generator."""
     with naming("file", os.fspath(file)):
         path = paths.local(file)
+    if not path.is_file():
+        raise UserError(
+            f"file={os.fspath(file)!r} does not exist; pass files of torch.save."
+        )
     nested = torch_file.open_nested(path)
     for group, tensors in nested.groups.items():
         for name, layout in LAYOUTS.items():
@@ -199,7 +203,10 @@ def _converted(
     g = d = None
     if generator:
         g = networks_in.generator(
-            generator.tensors, layout, blue_first=blue_first, scales=options.class_scales
+            generator.tensors,
+            layout,
+            blue_first=blue_first,
+            scales=options.class_scales,
         )
     if discriminator:
         side = options.resolution or (g.resolution if g else 0)

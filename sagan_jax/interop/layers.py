@@ -95,7 +95,7 @@ class Variables:
         if out % cells:
             raise UserError(
                 f"{self.tensors.label} has {out} outputs in {shown(name)!r}, which is "
-                f"no multiple of {cells}; only networks that begin at 4x4 are supported."
+                f"no multiple of {cells}; networks that begin at 4x4 are supported."
             )
         order = np.arange(out).reshape(out // cells, cells).T.ravel()
         ours = weight.T if cells == 1 else weight[order].T
@@ -105,7 +105,7 @@ class Variables:
         self.put("params", (*path, "bias"), self._bias(name, out)[order])
 
     def table(self, path: Path, name: str, *, linear: bool = False) -> None:
-        """Puts an embedding [classes, C] of the file, or a linear layer [C, classes]."""
+        """Puts an embedding [classes, C] or a linear layer [C, classes] of the file."""
         kernel = self.tensors.kernel(name, 2)
         if not linear:
             # Ours normalises the transposed table, which changes no singular value.
@@ -149,7 +149,9 @@ class Variables:
                 "kernel has no spectral norm, so convert another checkpoint."
             )
         if v is not None:
-            u, miss = spectral.start(matrix.astype(np.float64), v.astype(np.float64), sigma)
+            u, miss = spectral.start(
+                matrix.astype(np.float64), v.astype(np.float64), sigma
+            )
             self.miss = max(self.miss, miss)
         assert u is not None
         self.normalised[path] = sigma

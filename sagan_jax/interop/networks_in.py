@@ -1,5 +1,6 @@
 """Reads a generator or a discriminator of a layout, and what its shapes say."""
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -127,8 +128,8 @@ def discriminator(
     channels: list[int] = []
     for number, place in enumerate(blocks, start=1):
         ours, reverse = f"block{number}", "in" if blue_first and number == 1 else ""
-        for part in ("conv1", "conv2"):
-            v.conv((ours, part), f"{place}.{parts[part]}", reverse=reverse * (part[-1] == "1"))
+        v.conv((ours, "conv1"), f"{place}.{parts['conv1']}", reverse=reverse)
+        v.conv((ours, "conv2"), f"{place}.{parts['conv2']}")
         if tensors.has_kernel(f"{place}.{parts['shortcut']}"):
             v.conv((ours, "shortcut"), f"{place}.{parts['shortcut']}", reverse=reverse)
         channels.append(v.collections["params"][ours]["conv2"]["kernel"].shape[-1])
@@ -167,7 +168,9 @@ def discriminator(
 _ALONE = "convert the generator alone, by --only generator"
 
 
-def _places(tensors: Tensors, layout: Layout) -> tuple[list[str], list[tuple[int, str]]]:
+def _places(
+    tensors: Tensors, layout: Layout
+) -> tuple[list[str], list[tuple[int, str]]]:
     """Returns the names of the blocks, and of attention with the block before it."""
     pattern = re.compile(rf"({layout.places})\.")
     found = {
@@ -202,9 +205,7 @@ def _check_halvings(
     """Raises UserError if other blocks than ours halve the side, as far as one sees."""
     down = DOWN[resolution]
     theirs = (layout.halvings or {}).get(resolution, down)
-    for number, (before, after) in enumerate(
-        zip(channels[:-1], channels[1:], strict=True), start=2
-    ):
+    for number, (before, after) in enumerate(itertools.pairwise(channels), start=2):
         shortcut = "shortcut" in v.collections["params"][f"block{number}"]
         if before == after and shortcut != (number <= down):
             theirs = number if shortcut else number - 1
@@ -212,8 +213,8 @@ def _check_halvings(
     if theirs != down or len(channels) < down:
         raise UserError(
             f"{v.tensors.label} halves the side in {min(theirs, len(channels))} blocks "
-            f"of its discriminator at {resolution} pixels, and ours in {down}; {_ALONE}, "
-            "or pass --resolution if images have another side."
+            f"of its discriminator at {resolution} pixels, and ours in {down}; "
+            f"{_ALONE}, or pass --resolution if images have another side."
         )
 
 
@@ -269,7 +270,7 @@ def _norm(v: Variables, layout: Layout, path: tuple[str, ...], name: str) -> Non
 def _shared_table(
     v: Variables, layout: Layout, path: tuple[str, ...], name: str
 ) -> None:
-    """Puts the product of the class embedding that norms share and of a norm's matrix."""
+    """Puts the product of a norm's matrix and of the embedding that norms share."""
     embedding = v.tensors.array(f"{layout.shared}.weight", 2)
     kernel = v.tensors.kernel(name, 2)
     if kernel.weight.shape[1] != embedding.shape[1]:
@@ -307,8 +308,8 @@ def _check_scales(v: Variables, paths: list[tuple[str, ...]]) -> None:
     means = [float(v.get(p).mean()) / v.normalised.get(p, 1.0) for p in paths]
     if np.mean(means) > 0.5:
         raise UserError(
-            f"{v.tensors.label} has class tables of scales whose mean is "
-            f"{np.mean(means):.2f}, and does not say whether one is added to them; pass "
+            f"{v.tensors.label} has scales in its class tables whose mean is "
+            f"{np.mean(means):.2f}, and does not say whether one is added; pass "
             "--class_scales plain, or --class_scales one_plus if it is."
         )
 
@@ -337,9 +338,7 @@ def _finish(v: Variables, network: str) -> tuple[tuple[str, ...], bool, bool | N
             "into them, because others have none; further training goes without it."
         )
     if v.miss > _VISIBLE:
-        notes.append(
-            f"A sigma of the {network} differs from the stored one by {v.miss:.1e} of it."
-        )
+        notes.append(f"A sigma of the {network} is off by {v.miss:.1e} of its value.")
     normalised = all(path in v.normalised for path in others)
     attended = all(path in v.normalised for path in attention) if attention else None
     return tuple(notes), normalised, attended

@@ -39,7 +39,7 @@ def sigma_after_iteration(matrix: Array, u: Array) -> float:
 
 
 def start(matrix: Array, v: Array, sigma: float) -> Start:
-    """Returns the u whose iteration gives `sigma`, by way of `v` where that is possible.
+    """Returns the u whose iteration gives `sigma`, by way of `v` where that can be.
 
     Our sigma is |v M| for v = n(M u). If the given v leads to another sigma, v is
     turned towards a singular vector until it fits.
