@@ -172,7 +172,7 @@ def follow(
                     storages[found.key] = found
             case "REDUCE":
                 arguments = stack.pop()
-                stack.append(_call(stack.pop(), arguments))
+                stack.append(_call(stack.pop(), arguments, beside))
             case "NEWOBJ" if len(stack) > 1 and stack[-2] is OPAQUE:
                 stack.pop()  # its arguments
             case "BUILD":
@@ -229,7 +229,7 @@ def _storage(reference: Any, most: int) -> Storage:
     return storage
 
 
-def _call(function: Any, arguments: tuple[Any, ...]) -> Any:
+def _call(function: Any, arguments: tuple[Any, ...], beside: bool) -> Any:
     if function is OPAQUE:
         return OPAQUE
     match function, arguments:
@@ -241,6 +241,8 @@ def _call(function: Any, arguments: tuple[Any, ...]) -> Any:
             _Global("torch._utils _rebuild_tensor_v2"),
             (Storage() as storage, offset, tuple() as size, tuple() as stride, *_),
         ):
+            if beside and 0 in size:
+                return OPAQUE
             return _checked(Tensor(storage, offset, size, stride))
     raise ValueError("it calls a function in an unknown way")
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from sagan_jax import config as config_lib
 from sagan_jax import networks
-from sagan_jax.config import Config, ModelConfig
+from sagan_jax.config import SAME, Config, ModelConfig
 from sagan_jax.errors import UserError, naming
 from sagan_jax.files import paths, torch_file
 from sagan_jax.interop import biggan, mmgeneration, networks_in, studiogan
@@ -273,6 +273,10 @@ def _model(
         )
         model.width = model.width if g else width
         model.discriminator_width = 0 if model.width == width else width
+    if g and d and g.attention == d.attention:
+        model.attention_resolutions = g.attention
+        model.generator_attention_resolutions = SAME
+        model.discriminator_attention_resolutions = SAME
     return model
 
 

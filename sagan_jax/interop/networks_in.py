@@ -153,7 +153,7 @@ def discriminator(
     return Read(
         variables=v.collections,
         channels=tuple(channels),
-        attention=tuple(sides),
+        attention=tuple(sorted(sides)),
         resolution=resolution,
         image_channels=image_channels,
         num_classes=num_classes,
