@@ -10,11 +10,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from sagan_jax import networks
 from sagan_jax.errors import UserError, naming
 from sagan_jax.files import names
 from sagan_jax.interop import foreign
 from sagan_jax.interop.foreign import Converted, Options
 from sagan_jax.training import optim
+from sagan_jax.training import state as state_lib
 from sagan_jax.training.state import GanState, NetworkState
 from sagan_jax.workdir import checkpoint
 from sagan_jax.workdir import run as run_lib
@@ -40,8 +42,15 @@ def main(argv: Sequence[str]) -> None:
     model = converted.config.model
     classes = f"{model.num_classes} classes" if model.num_classes else "no classes"
     print(f"wrote {names.shown(run.workdir)}: {model.resolution} pixels, {classes}")
-    for note in converted.notes:
+    notes = converted.notes if converted.discriminator else (*converted.notes, _NEW)
+    for note in notes:
         print(f"note: {note}")
+
+
+_NEW = (
+    "The discriminator is a new one, which has learnt nothing: no file of one was "
+    "given. Samples and scores do not depend on it."
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,10 +111,10 @@ def _parser() -> argparse.ArgumentParser:
 def write_run(
     converted: Converted, workdir: str | os.PathLike[str], command: str = ""
 ) -> Run:
-    """Writes both networks as step 0 of a new run, and returns that.
+    """Writes networks as step 0 of a new run, and returns that.
 
     The optimizers begin anew, and there is no moving average: sampling gives the images
-    of the parameters that were read.
+    of the parameters that were read. A generator alone gets a new discriminator.
 
     Args:
       converted: what `foreign.read` returned.
@@ -113,13 +122,12 @@ def write_run(
       command: the command line, for the record.
 
     Raises:
-      UserError: a network is missing, or the workdir holds a run or cannot be written.
+      UserError: there is no generator, or the workdir holds a run or cannot be written.
     """
-    if converted.generator is None or converted.discriminator is None:
-        missing = "discriminator" if converted.generator else "generator"
+    if converted.generator is None:
         raise UserError(
-            f"{os.fspath(workdir)!r} needs both networks, and no {missing} was "
-            "converted; pass its file as well."
+            f"{os.fspath(workdir)!r} needs a generator, and none was converted; pass "
+            "its file as well."
         )
     config = converted.config
     run = run_lib.begin(Path(workdir), config)
@@ -128,11 +136,18 @@ def write_run(
             f"{os.fspath(workdir)!r} holds checkpoints already; choose another workdir."
         )
     optimizers = optim.make_optimizers(config)
+    if converted.discriminator is None:
+        built = networks.build(config.model)
+        judge = jax.jit(
+            lambda: state_lib.create(config, *built, optimizers).discriminator
+        )()
+    else:
+        judge = _network(converted.discriminator, optimizers.discriminator)
     state = GanState(
         step=jnp.zeros((), jnp.int32),
         skipped=jnp.zeros((), jnp.int32),
         generator=_network(converted.generator, optimizers.generator),
-        discriminator=_network(converted.discriminator, optimizers.discriminator),
+        discriminator=judge,
         ema={},
     )
     run.record_start(step=0, command=command, images="")

@@ -19,7 +19,11 @@ from sagan_jax.interop import biggan, mmgeneration, networks_in, studiogan
 from sagan_jax.interop.layout import Layout
 from sagan_jax.interop.networks_in import Read
 from sagan_jax.interop.tensors import Tensors, label
-from sagan_jax.networks.channels import DISCRIMINATOR_MULTIPLES, GENERATOR_MULTIPLES
+from sagan_jax.networks.channels import (
+    DISCRIMINATOR_MULTIPLES,
+    GENERATOR_MULTIPLES,
+    discriminator_plan,
+)
 from sagan_jax.runtime import keys
 
 LAYOUTS = {
@@ -273,11 +277,20 @@ def _model(
         )
         model.width = model.width if g else width
         model.discriminator_width = 0 if model.width == width else width
+    if g and not d:
+        model.discriminator_attention_resolutions = _sides_of_a_new_one(model, g)
     if g and d and g.attention == d.attention:
         model.attention_resolutions = g.attention
         model.generator_attention_resolutions = SAME
         model.discriminator_attention_resolutions = SAME
     return model
+
+
+def _sides_of_a_new_one(model: ModelConfig, g: Read) -> tuple[int, ...]:
+    """Returns those of the generator's sides that suit a new discriminator."""
+    stages = discriminator_plan(g.resolution, model.width)
+    able = {s.resolution for s in stages if s.features % 8 == 0}
+    return tuple(side for side in g.attention if side in able)
 
 
 def _is_rectified(layout: Layout, options: Options) -> bool:

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sagan_jax.errors import UserError
-from sagan_jax.files.names import shown
 from sagan_jax.interop import spectral
-from sagan_jax.interop.tensors import Kernel, Tensors
+from sagan_jax.interop.tensors import Kernel, Tensors, quoted
 
 Array = NDArray[Any]
 Path = tuple[str, ...]
@@ -94,7 +93,7 @@ class Variables:
         out = len(weight)
         if out % cells:
             raise UserError(
-                f"{self.tensors.label} has {out} outputs in {shown(name)!r}, which is "
+                f"{self.tensors.label} has {out} outputs in {quoted(name)}, which is "
                 f"no multiple of {cells}; networks that begin at 4x4 are supported."
             )
         order = np.arange(out).reshape(out // cells, cells).T.ravel()
@@ -165,7 +164,7 @@ class Variables:
         if len(bias) != length:
             raise UserError(
                 f"{self.tensors.label} has {len(bias)} biases and {length} outputs in "
-                f"{shown(name)!r}; download it again."
+                f"{quoted(name)}; download it again."
             )
         return bias
 

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sagan_jax.errors import UserError
-from sagan_jax.files.names import shown
 from sagan_jax.interop.layers import CELLS, Variables
 from sagan_jax.interop.layout import Layout
-from sagan_jax.interop.tensors import Tensors
+from sagan_jax.interop.tensors import Tensors, quoted
 from sagan_jax.networks.channels import DISCRIMINATOR_MULTIPLES, DOWN
 
 Array = NDArray[Any]
@@ -224,7 +223,7 @@ def _attention(v: Variables, layout: Layout, ours: str, place: str) -> None:
     gamma = v.tensors.array(f"{place}.{layout.attention['gamma']}")
     if gamma.size != 1:
         raise UserError(
-            f"{v.tensors.label} has {gamma.size} gates in {shown(place)!r}, where one "
+            f"{v.tensors.label} has {gamma.size} gates in {quoted(place)}, where one "
             "is expected; it belongs to another network."
         )
     v.put("params", (ours, "gamma"), gamma.reshape(()))
@@ -240,12 +239,12 @@ def _norm(v: Variables, layout: Layout, path: tuple[str, ...], name: str) -> Non
             break
     else:
         raise UserError(
-            f"{tensors.label} has no running statistics of {shown(name)!r}; networks "
+            f"{tensors.label} has no running statistics of {quoted(name)}; networks "
             "with batch norm are supported."
         )
     if (values < 0).any():
         raise UserError(
-            f"{tensors.label} has a negative variance in {shown(name)!r}; download it "
+            f"{tensors.label} has a negative variance in {quoted(name)}; download it "
             "again."
         )
     for form in layout.tables:
@@ -275,7 +274,7 @@ def _shared_table(
     kernel = v.tensors.kernel(name, 2)
     if kernel.weight.shape[1] != embedding.shape[1]:
         raise UserError(
-            f"{v.tensors.label} has {kernel.weight.shape[1]} inputs in {shown(name)!r} "
+            f"{v.tensors.label} has {kernel.weight.shape[1]} inputs in {quoted(name)} "
             f"and a class embedding of {embedding.shape[1]}: it feeds parts of the "
             "latents to its norms (a hierarchical BigGAN), which ours does not."
         )
@@ -317,7 +316,7 @@ def _check_scales(v: Variables, paths: list[tuple[str, ...]]) -> None:
 def _finish(v: Variables, network: str) -> tuple[tuple[str, ...], bool, bool | None]:
     """Returns notes, and whether the kernels and those of attention are normalised."""
     if rest := v.tensors.left_over():
-        names = ", ".join(repr(shown(name)) for name in rest[:3])
+        names = ", ".join(quoted(name) for name in rest[:3])
         alone = f"; {_ALONE}" if network == "discriminator" else ""
         raise UserError(
             f"{v.tensors.label} has {len(rest)} tensors for which our {network} has no "

@@ -90,26 +90,26 @@ class Tensors:
         """
         if name not in self.stored:
             raise UserError(
-                f"{self.label} has no tensor {shown(name)!r}; convert a file of the "
+                f"{self.label} has no tensor {quoted(name)}; convert a file of the "
                 "whole network."
             )
         shape = self.stored[name].shape
         if axes is not None and len(shape) != axes:
             raise UserError(
-                f"{self.label} has a tensor {shown(name)!r} of shape {shape}, where "
+                f"{self.label} has a tensor {quoted(name)} of shape {shape}, where "
                 f"{axes} axes are expected; it belongs to another network."
             )
         values = self.stored[name].read()
         if values.dtype.kind != "f":
             raise UserError(
-                f"{self.label} has a tensor {shown(name)!r} of type {values.dtype}; "
+                f"{self.label} has a tensor {quoted(name)} of type {values.dtype}; "
                 "weights of float16, bfloat16, float32 or float64 are supported."
             )
         self._read.add(name)
         values = values.astype(np.float32, copy=False)
         if not np.isfinite(values).all():
             raise UserError(
-                f"{self.label} has values in {shown(name)!r} that are not finite; "
+                f"{self.label} has values in {quoted(name)} that are not finite; "
                 "convert a checkpoint from before the training diverged."
             )
         return values
@@ -128,7 +128,7 @@ class Tensors:
                 self._check_vectors(name, kernel, left, right)
                 return Kernel(kernel, left, right)
         raise UserError(
-            f"{self.label} has no layer {shown(name)!r}; convert a file of the whole "
+            f"{self.label} has no layer {quoted(name)}; convert a file of the whole "
             "network."
         )
 
@@ -141,7 +141,7 @@ class Tensors:
             if vector is not None and len(vector) != length:
                 raise UserError(
                     f"{self.label} has a vector {letter} of {len(vector)} values for "
-                    f"{shown(name)!r}, which needs {length}; download it again."
+                    f"{quoted(name)}, which needs {length}; download it again."
                 )
 
     def left_over(self) -> list[str]:
@@ -164,5 +164,14 @@ _KERNELS = (
 
 def label(path: str | os.PathLike[str], prefix: str) -> str:
     """Returns the words for a network in a file, for messages."""
-    inside = f" ({shown(prefix)})" if prefix else ""
+    inside = f" ({shown(prefix)[:_LONGEST]})" if prefix else ""
     return f"{shown(os.fspath(path))!r}{inside}"
+
+
+def quoted(name: str) -> str:
+    """Returns a tensor's name for messages; that of a damaged file may be long."""
+    text = shown(name)
+    return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
+
+
+_LONGEST = 100

@@ -96,13 +96,14 @@ def _other_shape(tensor: Tensor, draw: random.Random) -> Tensor:
 def _other_values(tensor: Tensor, draw: random.Random) -> Tensor:
     storage, offset, size, stride = tensor.view
     values = storage.values.copy()
-    if draw.random() < 0.3:
-        with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
+        value = np.float64(draw.choice(VALUES)).astype(values.dtype)
+        if draw.random() < 0.3:
             values = values.astype(draw.choice(TYPES))
-    elif draw.random() < 0.2:
-        values = np.full_like(values, draw.choice(VALUES))
-    else:
-        values[draw.randrange(len(values))] = draw.choice(VALUES)
+        elif draw.random() < 0.2:
+            values[:] = value
+        else:
+            values[draw.randrange(len(values))] = value
     return Tensor(Storage(values, storage.key), size, stride, offset)
 
 

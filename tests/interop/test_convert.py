@@ -69,10 +69,23 @@ def test_a_run_that_is_there_is_left_alone(tmp_path: Path) -> None:
         convert.main([*files, "--to", str(tmp_path / "run")])
 
 
-def test_a_workdir_needs_both_networks(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^to='.*run' needs both .* discriminator"):
-        convert.main([_files(tmp_path)[0], "--to", str(tmp_path / "run")])
+def test_a_workdir_needs_a_generator(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^to='.*run' needs a generator"):
+        convert.main([_files(tmp_path)[1], "--to", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
+
+
+def test_a_generator_alone_gets_a_new_discriminator(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir = tmp_path / "run"
+    with tiny_gan.quick_compiles():
+        convert.main([_files(tmp_path)[0], "--to", str(workdir)])
+    assert "The discriminator is a new one" in capsys.readouterr().out
+    discriminator, found, _ = run_lib.open_run(workdir).load_discriminator()
+    assert discriminator.attention_resolutions == (16,)
+    assert float(np.ptp(found["params"]["block1"]["conv1"]["kernel"])) > 0
+    assert float(np.ptp(found["params"]["dense"]["bias"])) == 0
 
 
 def test_a_failure_is_one_line(
