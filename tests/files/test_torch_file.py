@@ -7,7 +7,9 @@ import os
 import pathlib
 import pickle
 import re
+import sys
 import tracemalloc
+import types
 import zipfile
 
 import numpy as np
@@ -315,6 +317,23 @@ def test_what_lies_beside_tensors_is_left_out(tmp_path, container):
     found = nested(tmp_path, container(tree)).groups
     assert list(found) == [""]
     assert list(found[""]) == ["a"]
+
+
+@both
+def test_a_log_of_mmengine_is_left_out(tmp_path, container, monkeypatch):
+    name = "mmengine.logging.history_buffer"
+    kind = type("HistoryBuffer", (), {"__module__": name})
+    module = types.ModuleType(name)
+    module.HistoryBuffer = kind
+    # Pickling by reference imports every package above.
+    for part in ("mmengine", "mmengine.logging"):
+        monkeypatch.setitem(sys.modules, part, types.ModuleType(part))
+    monkeypatch.setitem(sys.modules, name, module)
+    log = kind()
+    log._log_history, log._methods = np.arange(3.0), {"mean": 1}
+    tree = {"message_hub": {"loss": log}, "state_dict": {"a": tensor(CUBE, "0")}}
+    found = nested(tmp_path, container(tree)).groups
+    assert list(found) == ["state_dict"]
 
 
 @both

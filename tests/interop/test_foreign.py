@@ -238,6 +238,26 @@ def test_vectors_of_earlier_weights_give_the_stored_sigma(tmp_path: Path) -> Non
     np.testing.assert_allclose(sorted(found), sorted(stored), rtol=1e-5)
 
 
+def test_the_iteration_passes_through_the_stored_v(tmp_path: Path) -> None:
+    # So that further training begins where theirs would have gone on.
+    generator, discriminator = _files("studiogan")
+    converted = _read(tmp_path, generator, discriminator)
+    for network, tensors, ours, theirs, axes in (
+        (converted.generator, generator, ("block2", "conv1"), "blocks.1.0.conv2d1", 4),
+        (converted.generator, generator, ("dense",), "linear0", 2),
+        (converted.discriminator, discriminator, ("embed",), "embedding", 2),
+    ):
+        params, spectral = network["params"], network["spectral"]
+        for name in ours:
+            params, spectral = params[name], spectral[name]
+        kernel = params["kernel"] if "kernel" in params else params["embedding"].T
+        v = foreign_files.unit(kernel.reshape(-1, kernel.shape[-1]) @ spectral["u"])
+        wanted = tensors[f"{theirs}.weight_v"]
+        if axes == 4:
+            wanted = wanted.reshape(-1, 3, 3).transpose(1, 2, 0).ravel()
+        np.testing.assert_allclose(v, wanted, atol=1e-5)
+
+
 def test_the_average_is_preferred_wherever_its_name_says_so(tmp_path: Path) -> None:
     generator, _ = _files("biggan")
     other = generator | {"output_layer.2.bias": np.full(3, 0.25, np.float32)}
