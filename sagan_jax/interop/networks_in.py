@@ -123,6 +123,11 @@ def discriminator(
     v = Variables(tensors)
     blocks, attention = _places(tensors, layout)
     resolution = resolution or _resolution(tensors, len(blocks))
+    if resolution not in DOWN:
+        raise UserError(
+            f"resolution={resolution} is not supported; choose one of "
+            f"{', '.join(map(str, DOWN))}."
+        )
     names, parts = layout.discriminator, layout.discriminator_block
     channels: list[int] = []
     for number, place in enumerate(blocks, start=1):
@@ -182,6 +187,11 @@ def _places(
     blocks, attention = [first] if in_front else [], []
     for place in sorted(found, key=found.__getitem__):
         if tensors.has_kernel(f"{place}.{layout.attention['query']}"):
+            if attention and attention[-1][0] == len(blocks):
+                raise UserError(
+                    f"{tensors.label} has attention twice after block {len(blocks)}, "
+                    "and ours has it once; it is another network."
+                )
             attention.append((len(blocks), place))
         else:
             blocks.append(place)

@@ -106,7 +106,8 @@ class Tensors:
                 "weights of float16, bfloat16, float32 or float64 are supported."
             )
         self._read.add(name)
-        values = values.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # of float64, and found below
+            values = values.astype(np.float32, copy=False)
         if not np.isfinite(values).all():
             raise UserError(
                 f"{self.label} has values in {quoted(name)} that are not finite; "

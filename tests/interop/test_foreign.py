@@ -297,6 +297,7 @@ ZEROS = functools.partial(np.zeros, dtype=np.float32)
         ),
         ({"blocks.1.0.conv1.bias": ZEROS(5)}, "5 biases and 32 outputs"),
         ({"blocks.1.0.conv1.bias": ZEROS(32) + np.nan}, "not finite"),
+        ({"blocks.1.0.conv1.bias": np.full(32, 1e300)}, "not finite"),
         ({"blocks.1.0.conv1.bias": np.zeros(32, np.int64)}, "of type int64"),
         ({"blocks.1.0.conv1.u0": ZEROS((1, 5))}, "u of 5 values .* needs 32"),
         (
@@ -351,6 +352,22 @@ def test_a_discriminator_of_unknown_depth_needs_its_resolution(tmp_path: Path) -
     found = _read(tmp_path, tensors, resolution=32).discriminator
     assert found is not None
     tiny_gan.assert_same_bits(variables["params"], found["params"])
+
+
+def test_an_unsupported_resolution_is_refused(tmp_path: Path) -> None:
+    _, discriminator = _files("biggan")
+    refusal = _refusal(tmp_path, discriminator, resolution=48)
+    assert refusal == "resolution=48 is not supported; choose one of 32, 64, 128, 256."
+
+
+def test_attention_twice_is_refused(tmp_path: Path) -> None:
+    generator, _ = _files("biggan")
+    again = {
+        name.replace("blocks.1.1.", "blocks.1.2."): value
+        for name, value in generator.items()
+        if name.startswith("blocks.1.1.")
+    }
+    assert "twice after block 2" in _refusal(tmp_path, generator | again)
 
 
 def test_networks_that_do_not_fit_each_other_are_refused(tmp_path: Path) -> None:
