@@ -14,6 +14,8 @@ from sagan_jax.interop.tensors import Kernel, Tensors, quoted
 Array = NDArray[Any]
 Path = tuple[str, ...]
 
+_MOST_MISSED = 0.1  # of a sigma; beyond that, vectors and kernel do not belong together
+
 CELLS = 16
 """Positions of the 4x4 map that a generator's dense layer makes."""
 
@@ -151,6 +153,12 @@ class Variables:
             u, miss = spectral.start(
                 matrix.astype(np.float64), v.astype(np.float64), sigma
             )
+            if miss > _MOST_MISSED:
+                raise UserError(
+                    f"{self.tensors.label} divides {'.'.join(path)} by {sigma:.3g}, "
+                    "which is none of its singular values nor between them; convert a "
+                    "checkpoint of a later step."
+                )
             self.miss = max(self.miss, miss)
         assert u is not None
         self.normalised[path] = sigma

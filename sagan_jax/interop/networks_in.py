@@ -184,7 +184,8 @@ def _places(
     }
     first = layout.discriminator.get("block1", "")
     in_front = first and any(name.startswith(f"{first}.") for name in tensors.stored)
-    blocks, attention = [first] if in_front else [], []
+    blocks = [first] if in_front else []
+    attention: list[tuple[int, str]] = []
     for place in sorted(found, key=found.__getitem__):
         if tensors.has_kernel(f"{place}.{layout.attention['query']}"):
             if attention and attention[-1][0] == len(blocks):

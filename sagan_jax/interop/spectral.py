@@ -20,7 +20,8 @@ class Start(NamedTuple):
 
     Attributes:
       u: [out] float32.
-      miss: by how much our sigma differs from the wanted one, relative to that.
+      miss: by how much our sigma differs from the wanted one, relative to that;
+        infinite if the kernel has no sigma in float32.
     """
 
     u: NDArray[np.float32]
@@ -59,9 +60,11 @@ def start(matrix: Array, v: Array, sigma: float) -> Start:
     reached = float(np.linalg.norm(values * place))
     if abs(reached - sigma) > 1e-7 * sigma:
         place = _turned(place, values, sigma)
-    u = (right @ (place / values)).astype(np.float32)
-    found = sigma_after_iteration(matrix, u.astype(np.float64))
-    return Start(u, abs(found - sigma) / sigma)
+    with np.errstate(over="ignore", invalid="ignore"):  # kernels beyond float32
+        u = (right @ (place / values)).astype(np.float32)
+        found = sigma_after_iteration(matrix, u.astype(np.float64))
+    miss = abs(found - sigma) / sigma
+    return Start(u, miss if np.isfinite(miss) else np.inf)
 
 
 def _decomposed(matrix: Array) -> tuple[Array, Array, Array]:

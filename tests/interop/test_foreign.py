@@ -238,6 +238,14 @@ def test_vectors_of_earlier_weights_give_the_stored_sigma(tmp_path: Path) -> Non
     np.testing.assert_allclose(sorted(found), sorted(stored), rtol=1e-5)
 
 
+def test_vectors_of_another_kernel_are_refused(tmp_path: Path) -> None:
+    generator, _ = _files("studiogan")
+    name = "blocks.1.0.conv2d1.weight"
+    huge = generator[f"{name}_u"] * 100
+    refusal = _refusal(tmp_path, generator | {f"{name}_u": huge})
+    assert "none of its singular values" in refusal
+
+
 def test_the_iteration_passes_through_the_stored_v(tmp_path: Path) -> None:
     # So that further training begins where theirs would have gone on.
     generator, discriminator = _files("studiogan")
