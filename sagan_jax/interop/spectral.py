@@ -50,34 +50,31 @@ def start(matrix: Array, v: Array, sigma: float) -> Start:
       v: [in], as stored.
       sigma: the wanted sigma, positive.
     """
-    left, values, right = _decomposed(matrix)
-    if not len(values):
+    tall = matrix.shape[1] <= matrix.shape[0]
+    # By way of the smaller product with itself: a first dense layer is 128 by 16384.
+    eigenvalues, vectors = np.linalg.eigh(
+        matrix.T @ matrix if tall else matrix @ matrix.T
+    )
+    kept = eigenvalues > _RANK * max(eigenvalues[-1], 0.0)
+    if not kept.any():
         return Start(np.ones(matrix.shape[1], np.float32), 1.0)
+    values, vectors = np.sqrt(eigenvalues[kept]), vectors[:, kept]
     # In coordinates of the left singular vectors all of this is diagonal.
-    place = _unit(left.T @ v)
+    place = _unit(vectors.T @ (v @ matrix) / values if tall else vectors.T @ v)
     if not place.any():
         place = np.eye(len(values))[-1]
     reached = float(np.linalg.norm(values * place))
     if abs(reached - sigma) > 1e-7 * sigma:
         place = _turned(place, values, sigma)
     with np.errstate(over="ignore", invalid="ignore"):  # kernels beyond float32
-        u = (right @ (place / values)).astype(np.float32)
+        if tall:
+            solved = vectors @ (place / values)
+        else:
+            solved = (vectors @ (place / values**2)) @ matrix
+        u = solved.astype(np.float32)
         found = sigma_after_iteration(matrix, u.astype(np.float64))
     miss = abs(found - sigma) / sigma
     return Start(u, miss if np.isfinite(miss) else np.inf)
-
-
-def _decomposed(matrix: Array) -> tuple[Array, Array, Array]:
-    """Returns left singular vectors [in, rank], values in rising order, right ones."""
-    inputs, outputs = matrix.shape
-    # By way of the smaller product with itself: a first dense layer is 128 by 16384.
-    gram = matrix.T @ matrix if outputs <= inputs else matrix @ matrix.T
-    eigenvalues, vectors = np.linalg.eigh(gram)
-    kept = eigenvalues > _RANK * max(eigenvalues[-1], 0.0)
-    values, vectors = np.sqrt(eigenvalues[kept]), vectors[:, kept]
-    if outputs <= inputs:
-        return matrix @ vectors / values, values, vectors
-    return vectors, values, matrix.T @ vectors / values
 
 
 def _turned(place: Array, values: Array, sigma: float) -> Array:
