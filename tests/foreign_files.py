@@ -3,6 +3,7 @@
 The names are written out here and not taken from the tables of the library.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -221,8 +222,9 @@ def model(style: str, **fields: Any) -> ModelConfig:
     return ModelConfig(**(given | fields))
 
 
+@functools.cache
 def made(style: str, **fields: Any) -> tuple[Any, Any, Dict, Dict]:
-    """Returns variables of both networks, and their tensors."""
+    """Returns variables of both networks, and their tensors; do not change them."""
     networks = build(model(style, **fields))
     both = [random_variables(n, seed) for seed, n in enumerate(networks)]
     return (

@@ -169,6 +169,9 @@ WITHOUT_JAX += ("pictures.packed_maps", "pictures.page", "pictures.report")
 WITHOUT_JAX += ("pictures.run_curves", "pictures.seed_charts", "pictures.sweep_runs")
 WITHOUT_JAX += ("pictures.sweep_page", "workdir.run_files")
 WITHOUT_JAX += ("pictures.run_tables", "pictures.viridis")
+WITHOUT_JAX += ("interop.layout", "interop.spectral", "interop.tensors")
+WITHOUT_JAX += ("interop.biggan", "interop.mmgeneration", "interop.studiogan")
+WITHOUT_JAX += ("interop.layers", "interop.networks_in")
 WITH_JAX = ("metrics.comparison",)  # which reports the device it ran on
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 
