@@ -32,7 +32,7 @@ MODES = {name: f"sagan_jax.commands.{name}" for name in _NAMES}
 """The module of each mode, with a function `main(options)`; imported when needed."""
 
 _CONFIG = flags_lib.define_config()
-flags.DEFINE_string("workdir", "", "Directory of the run (default: runs/NAME).")
+flags.DEFINE_string("workdir", "", "The run (default: runs/NAME), or a model folder.")
 flags.DEFINE_enum("mode", "train", list(MODES), "What to do with the run.")
 flags.DEFINE_string("step", "", "Checkpoint: a step; evaluate also takes best, all.")
 flags.DEFINE_list("truncations", [], "Bounds on |z|, one by one; 0: none.")
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
         command=names.command([Path(sys.executable).name, *sys.argv]),
         **flags_lib.plain_values(values),
     )
-    print(f"workdir: {names.shown(options.workdir_path())}", flush=True)
+    print(f"workdir: {names.shown(options.source())}", flush=True)
     module = MODES[values.mode]
     if values.mode == "train" and values.dry_run:
         module = "sagan_jax.commands.dry_run"

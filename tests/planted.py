@@ -13,7 +13,7 @@ FIELDS: dict[str, Any] = {
     "num_classes": 0,
     "width": 8,
     "channel_multiples": (1, 1, 1, 1),
-    "spectral_norm": False,
+    "normalization": "none",
     "attention_bias": True,
 }
 GAMMA = 0.7

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
+import tiny_gan
 import tiny_runs
 
 import experiments
@@ -32,6 +33,7 @@ SHRUNK = {
     *(f"model.{n}_width" for n in ("generator", "discriminator")),
     *(f"model.{n}_channel_multiples" for n in ("generator", "discriminator")),
     *("model.attention_resolutions", "model.batch_norm_group_size"),
+    *(f"model.{n}_attention_resolutions" for n in ("generator", "discriminator")),
     *("data.source", "data.path", "data.num_images"),
     *(f"train.{n}" for n in ("batch_size", "steps", "ema_start")),
     *(f"train.{n}_every" for n in ("log", "sample", "checkpoint")),
@@ -42,7 +44,7 @@ SHRUNK = {
 
 def _config(name: str, argument: str | None = None) -> Config:
     config = importlib.import_module(f"experiments.{name}").get_config(argument)
-    if config.data.source == "folder":
+    if config.data.source in ("folder", "array_record"):
         config.data.path = "anywhere"
     return config
 
@@ -63,7 +65,14 @@ def _shapes(name: str) -> Any:
 
 
 def test_the_experiments_are_these() -> None:
-    assert NAMES == ["cifar10", "imagenet128", "imagenet128_best", "quickstart"]
+    assert NAMES == [
+        "celeba128_port",
+        "cifar10",
+        "imagenet128",
+        "imagenet128_best",
+        "lsun64_port",
+        "quickstart",
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -100,8 +109,12 @@ def test_metrics_at_full_size_are_scalars(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_attention_is_at_the_configured_resolution(name: str) -> None:
     _, _, metrics = _shapes(name)
-    (side,) = _config(name).model.attention_resolutions
-    gates = {f"gamma/{n}/attention{side}" for n in ("generator", "discriminator")}
+    model, gates = _config(name).model, set()
+    for network in ("generator", "discriminator"):
+        sides = getattr(model, f"{network}_attention_resolutions")
+        sides = model.attention_resolutions if sides == config_lib.SAME else sides
+        gates |= {f"gamma/{network}/attention{side}" for side in sides}
+    assert gates
     assert {n for n in metrics if n.startswith("gamma/")} == gates
 
 
@@ -117,6 +130,29 @@ def test_imagenet128_has_the_settings_of_the_release() -> None:
     assert config.model.stop_gradient_uv is False
     assert config.model.batch_norm_group_size == 64
     assert (config.train.ema_decay, config.optim.beta2) == (0.0, 0.999)
+
+
+def test_celeba128_port_runs_as_its_code_or_as_its_prose() -> None:
+    experiment = importlib.import_module("experiments.celeba128_port")
+    code, prose = experiment.get_config("code"), experiment.get_config("prose")
+    assert (code, prose.name) == (experiment.get_config(), "celeba128_port_prose")
+    assert (code.optim.generator_lr, code.optim.discriminator_lr) == (1e-4, 4e-4)
+    assert (prose.optim.generator_lr, prose.optim.discriminator_lr) == (1e-3, 4e-3)
+    assert (code.model.leaky_slope, prose.model.leaky_slope) == (0.1, 0.02)
+    assert (code.train.updates, prose.train.updates) == ("simultaneous", "alternating")
+    for argument in ("code,smoke", "prose,smoke"):
+        small = experiment.get_config(argument)
+        config_lib.validate(small)
+        assert small.name.endswith("smoke")
+
+
+@pytest.mark.parametrize("name", ["celeba128_port", "lsun64_port"])
+def test_a_port_has_the_batch_and_the_optimisers_of_its_source(name: str) -> None:
+    config = _config(name)
+    assert (config.train.batch_size, config.model.num_classes) == (64, 0)
+    assert (config.optim.beta1, config.optim.beta2) == (0.0, 0.9)
+    assert (config.optim.generator_lr, config.optim.discriminator_lr) == (1e-4, 4e-4)
+    assert config.train.steps == {"celeba128_port": 300_000}.get(name, 100_000)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -150,6 +186,17 @@ def test_a_header_names_hardware_time_and_result(name: str) -> None:
 def test_an_unknown_argument_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=r"^config argument 'big' .*:smoke"):
         _config(name, "big")
+
+
+def test_smoke_of_a_port_trains_samples_and_scores(tmp_path: Path) -> None:
+    config = _config("lsun64_port", "smoke")
+    config.mesh.devices, config.train.steps = 1, 2
+    with tiny_gan.quick_compiles():
+        run = tiny_runs.train(config, tmp_path / "run")
+    assert run.output.startswith("2 steps done;")
+    assert tiny_runs.steps(run.workdir) == [2]
+    (scores,) = tiny_runs.read_lines(run.workdir / "results.jsonl")
+    assert (scores["statistics"], scores["n"]) == ("batch", 32)
 
 
 # test_launch runs the smoke run of quickstart, from the command line.

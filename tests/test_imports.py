@@ -27,14 +27,14 @@ LEVELS = {
     "workdir": 4,
     "evaluation": 5,
     "pictures": 6,
-    "interop": 6,
-    "commands": 7,
+    "interop": 7,
+    "commands": 8,
 }
 # Each package from the bottom up; a line is a level.
 PACKAGES = {
     "config": ["fields values", "json_form smoke", "checks", "sweep"],
     "files": [
-        "cache lock names paths terminal torch_pickle whole",
+        "cache lock names paths tensor_file terminal torch_pickle whole",
         "json_lines manifest torch_file",
     ],
     "runtime": [
@@ -43,12 +43,14 @@ PACKAGES = {
         "mesh",
     ],
     "networks": [
-        "channels forms four_ninths im2col nine_products ops outlined resampling",
-        "winograd",
+        "channels forms four_ninths im2col nine_products ops outlined resampling "
+        "strided",
+        "ports winograd",
         "convolutions products",
         "costs layers",
-        "attention blocks",
+        "attention blocks dcgan_layers",
         "resnet",
+        "dcgan",
         "from_config",
     ],
     "data": [
@@ -74,8 +76,8 @@ PACKAGES = {
         "repeated",
     ],
     "metrics": [
-        "agreement attention_distance class_fidelity convert image_sets paired "
-        "protocols rows",
+        "agreement attention_distance class_fidelity convert cross_mass image_sets "
+        "paired protocols rows",
         "nearest statistics sweep_cells",
         "contrasts measured statistics_files",
         "fid inception_score kid prdc sweep_table",
@@ -86,10 +88,11 @@ PACKAGES = {
         "evaluate",
     ],
     "workdir": [
-        "disk record run_config run_files sweep_dir tensorboard tracker_clients",
-        "checkpoint trackers",
+        "disk model_files record run_config run_files sweep_dir tensorboard "
+        "tracker_clients",
+        "checkpoint hub trackers",
         "run",
-        "rollback telemetry",
+        "models rollback telemetry",
     ],
     "evaluation": [
         "references sampling",
@@ -107,11 +110,12 @@ PACKAGES = {
         "sweep_page",
     ],
     "interop": [
-        "__main__ artifact layout spectral tensors",
-        "biggan layers mmgeneration studiogan",
+        "artifact card layout push spectral tensors",
+        "biggan layers mmgeneration model_folder studiogan",
         "networks_in",
         "foreign",
         "convert export",
+        "__main__",
     ],
     "commands": [
         "experiment_files failures options sample_files sample_places schedule",
@@ -153,6 +157,7 @@ WITHOUT_JAX += (
     "networks.channels",
     "networks.costs",
     "networks.forms",
+    "networks.ports",
     "networks.products",
 )
 WITHOUT_JAX += ("runtime.machine", "runtime.stop", "training.collapse")
@@ -341,9 +346,11 @@ def _printed(program: str) -> str:
 
 def test_load_is_there_when_asked_for() -> None:
     import sagan_jax
-    from sagan_jax.workdir import run
+    from sagan_jax.interop import model_folder
+    from sagan_jax.workdir import models
 
-    assert sagan_jax.load is run.load
+    assert sagan_jax.load is models.load
+    assert sagan_jax.save is model_folder.save
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         _ = sagan_jax.lode
 

@@ -35,6 +35,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "g_first_twice": {**GENERATOR_FIRST, "train.d_steps": 2},
     "simultaneous": {"train.updates": "simultaneous"},
+    "batch_norm": {
+        "model.discriminator_normalization": "both",
+        "model.attention_resolutions": (),
+        "train.ema_decay": 0.0,
+        "train.log_margins": True,
+    },
     "unconditional": {
         "model.num_classes": 0,
         "train.ema_decay": 0.0,

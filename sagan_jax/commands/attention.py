@@ -113,8 +113,9 @@ def save(
         discriminator=discriminated if isinstance(discriminated, NetworkMaps) else None,
     )
     facts: dict[str, Any] = {"run": config.name, "step": at, "seed": maps.seed}
-    facts |= {"labels": wanted.tolist(), "layers": attention_summary.rows(maps)}
-    sentences = [attention_summary.table(maps)]
+    layers = attention_summary.rows(config, maps)
+    facts |= {"labels": wanted.tolist(), "layers": layers}
+    sentences = [attention_summary.table(layers)]
     if isinstance(discriminated, str):
         facts["discriminator"] = discriminated
         sentences.append(discriminated)

@@ -54,8 +54,9 @@ def dry_run(config: Config, *, compile_step: bool = False) -> str:
         _parameters("generator", state.generator.params),
         _parameters("discriminator", state.discriminator.params),
         _arithmetic(config, state, lowered, mesh.size),
-        _convolutions(config, mesh.devices.flat[0].platform),
     ]
+    if config.model.family == "resnet":  # the ports' convolutions have one form each
+        pages.append(_convolutions(config, mesh.devices.flat[0].platform))
     if compile_step:
         devices = list(mesh.devices.flat)
         pages.append(compiled.in_words(compiled.describe(lowered.compile(), devices)))

@@ -249,7 +249,7 @@ class Loop:
             scores = progress.observe(
                 self._run,
                 self._parts.scorer,
-                self._parts.generator,
+                generator_lib.evaluated(self._config, self._parts.generator),
                 variables,
                 step,
                 self._check_stop,
@@ -283,6 +283,7 @@ class Loop:
         config, generator = self._config, self._parts.generator
         # Once for both: standing statistics cost many passes.
         variables = generator_lib.of_state(config, generator, state)
+        generator = generator_lib.evaluated(config, generator)
         picture = sheets.save(config, generator, state, self._run.samples, variables)
         self._report.show(step, "samples", picture)
         labels = sheets.sheet_labels(config)

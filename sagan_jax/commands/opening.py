@@ -4,19 +4,20 @@ import dataclasses
 
 from sagan_jax.commands.options import Options
 from sagan_jax.runtime import mesh, processes
-from sagan_jax.workdir import run as run_lib
+from sagan_jax.workdir import models
 from sagan_jax.workdir.run import Run
 
 
 def open_run(options: Options) -> Run:
-    """Returns the run of the workdir, after configuring jax for it.
+    """Returns the run of the workdir, or a model folder, after configuring jax for it.
 
     The devices and processes that the run was trained with do not matter here.
 
     Raises:
-      UserError: no run in the workdir, or several processes are asked for in vain.
+      UserError: no run and no model in the workdir, or several processes are asked for
+        in vain.
     """
-    run = run_lib.open_run(options.workdir_path())
+    run = models.open_model(options.source())
     remarks = mesh.start(dataclasses.replace(run.config, mesh=options.mesh))
     if processes.is_first():
         for remark in remarks:

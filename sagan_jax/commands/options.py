@@ -20,7 +20,8 @@ class Options:
       config: the config of --config; None without.
       sweep: the sweep of --config, whose base is `config`; None without.
       cells: in mode sweep, the part to train, such as '1/2'; '': all cells.
-      workdir: the directory of the run; '' for its default.
+      workdir: the directory of the run; '' for its default. Modes that open a trained
+        model take a model folder too, or its address on the hub.
       mesh: whether modes other than train run in several processes.
       evaluation: fields of config.evaluation that override the run's own.
       step: a step; in mode evaluate also 'best' or 'all'; '': the newest.
@@ -72,6 +73,19 @@ class Options:
         """
         with naming("workdir", self.workdir):
             return paths.local(self.workdir or f"runs/{self.needed_config().name}")
+
+    @property
+    def is_on_hub(self) -> bool:
+        """Whether the workdir is an address on the hub."""
+        return self.workdir.startswith("hf:")
+
+    def source(self) -> str:
+        """Returns where the model is that a mode opens; see `workdir.models`.
+
+        Raises:
+          UserError: as `workdir_path`, but for an address on the hub.
+        """
+        return self.workdir if self.is_on_hub else str(self.workdir_path())
 
     def out_path(self) -> Path | None:
         """Returns where the output goes; None: into the workdir.

@@ -24,8 +24,8 @@ from sagan_jax.workdir.sweep_dir import SweepDir
 def main(options: Options) -> None:
     """Writes the page, and prints where it is."""
     step, out = options.step_number(), options.out_path()
-    directory = SweepDir(options.workdir_path())
-    if directory.exists():
+    directory = None if options.is_on_hub else SweepDir(options.workdir_path())
+    if directory and directory.exists():
         if step is not None or options.evaluation:
             raise UserError(
                 f"workdir={str(directory.path)!r} holds a sweep, whose page takes "

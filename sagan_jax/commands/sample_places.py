@@ -40,8 +40,7 @@ def check_apart(run: Run, out: Path | None) -> None:
         "data.path": config.data.path,
         "evaluation.reference": config.evaluation.reference,
         "evaluation.held_out": config.evaluation.held_out,
-        "the checkpoints": str(run.checkpoints),
-    }
+    } | {what: str(path) for what, path in run.sources().items()}
     for what, path in taken.items():
         if path and Path(path).resolve() in place.parents:
             raise UserError(
@@ -58,8 +57,8 @@ def name(config: Config, step: int, what: str = "sample") -> str:
         name += f"_truncation{settings.truncation:g}"
     if config.train.ema_decay and not settings.ema:
         name += "_live"
-    if settings.statistics == "standing":
-        name += "_standing"
+    if settings.statistics != "running":
+        name += f"_{settings.statistics}"
     return name
 
 

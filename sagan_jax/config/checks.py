@@ -3,11 +3,12 @@
 import typing
 from typing import Any
 
-from sagan_jax.config.fields import Config, DataConfig, TrainConfig
+from sagan_jax.config.fields import Config, DataConfig
 from sagan_jax.config.json_form import fields_of
 from sagan_jax.errors import UserError
 
 CHOICES: dict[str, tuple[str, ...]] = {
+    "model.family": ("resnet", "celeba128_port", "lsun64_port"),
     "model.attention_block": (
         "attention",
         "residual",
@@ -17,7 +18,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "model.attention_form": ("official", "paper", "port"),
     "model.attention_kernel": ("plain", "xla", "cudnn"),
     "model.class_tables": ("published", "one_plus", "one_plus_spectral"),
-    "model.weight_init": ("xavier", "orthogonal"),
+    "model.generator_normalization": ("none", "spectral"),
+    "model.discriminator_normalization": ("none", "batch", "spectral", "both"),
+    "model.generator_without_spectral_norm": ("first", "last"),
+    "model.discriminator_without_spectral_norm": ("last",),
+    "model.transposed_norm_side": ("output", "input"),
+    "model.weight_init": ("xavier", "orthogonal", "torch"),
     "model.convolutions": ("auto", "plain"),
     "model.dtype": ("float32", "bfloat16", "float64"),
     "data.source": ("synthetic", "folder", "array_record", "tfds"),
@@ -28,7 +34,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "train.order": ("discriminator_first", "generator_first"),
     "train.updates": ("alternating", "simultaneous"),
     "train.trackers": ("wandb", "trackio", "mlflow"),
-    "evaluation.statistics": ("running", "standing"),
+    "evaluation.statistics": ("running", "standing", "batch"),
     "evaluation.protocol": (
         "torch-fidelity",
         "pytorch-fid",
@@ -49,6 +55,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "model.width": (1, 4096),
     "model.generator_width": (0, 4096),
     "model.discriminator_width": (0, 4096),
+    "model.leaky_slope": (0, 1),
     "model.spectral_norm_eps": (0, 1),
     "model.spectral_norm_warmup": (0, 10**4),
     "model.batch_norm_group_size": (0, 10**6),
@@ -124,7 +131,7 @@ def validate(config: Config, *, with_data: bool = True) -> None:
         _check_location(config.data)
     if with_data and config.data.source == "synthetic":
         _check_synthetic(config)
-    _check_updates(config.train)
+    _check_updates(config)
     group, size = config.model.batch_norm_group_size, config.train.batch_size
     if group and size % group:
         raise UserError(
@@ -143,9 +150,17 @@ def _check_choice(name: str, value: Any) -> None:
             )
 
 
-def _check_updates(train: TrainConfig) -> None:
+def _check_updates(config: Config) -> None:
+    train = config.train
     if train.updates != "simultaneous":
         return
+    normalization = config.model.discriminator_normalization
+    if normalization in ("batch", "both"):
+        raise UserError(
+            f"model.discriminator_normalization={normalization!r} is not supported by "
+            "train.updates='simultaneous', which needs logits that do not depend on "
+            "other images; choose spectral or none, or updates=alternating."
+        )
     if train.d_steps != 1:
         raise UserError(
             f"train.d_steps={train.d_steps} is not supported by "

@@ -16,6 +16,7 @@ SAME = (-1,)
 class ModelConfig:
     """Both networks; the defaults are the official release's unless noted."""
 
+    family: str = "resnet"  # or a port: see networks/ports.py
     resolution: int = 128
     num_classes: int = 1000  # 0: unconditional
     channels: int = 3  # channels of an image, 1 to 4
@@ -34,11 +35,17 @@ class ModelConfig:
     attention_kernel: str = "plain"  # or xla, cudnn: see networks/ops.py
     attention_spectral_norm: bool = True
     attention_bias: bool = False
-    generator_spectral_norm: bool = True
-    discriminator_spectral_norm: bool = True
+    generator_normalization: str = "spectral"  # of its kernels; or none
+    discriminator_normalization: str = "spectral"  # or none, batch, both
     discriminator_rectified_shortcut: bool = False  # as in-place ReLUs of ports have it
+    # Ports: layers without spectral norm, first or last.
+    generator_without_spectral_norm: tuple[str, ...] = ()
+    discriminator_without_spectral_norm: tuple[str, ...] = ()
+    transposed_norm_side: str = "output"  # ports: or input
+    leaky_slope: float = 0.1  # ports: of the discriminator's leaky ReLUs
     spectral_norm_eps: float = 1e-12
     spectral_norm_warmup: int = 0  # power iterations on u at initialisation
+    spectral_norm_in_evaluation: bool = False  # whether sampling moves u as well
     stop_gradient_uv: bool = True  # the official release: False
     batch_norm_group_size: int = 0  # 0: whole batch; the official release: 64
     batch_norm_decay: float = 0.999
@@ -97,6 +104,7 @@ class TrainConfig:
     ema_decay: float = 0.999  # of the generator's parameters; 0: no moving average
     ema_start: int = 0  # until this step, the average equals the live parameters
     log_every: int = 100
+    log_margins: bool = False  # also log the real and the fake half of the hinge loss
     sample_every: int = 1000
     checkpoint_every: int = 1000
     steps_per_dispatch: int = 1  # steps that one call of the device may make
@@ -111,7 +119,7 @@ class EvaluationConfig:
     """Sampling and scoring."""
 
     ema: bool = True  # sample with the averaged parameters
-    statistics: str = "running"  # of batch norm; or standing
+    statistics: str = "running"  # of batch norm; or standing, or batch
     standing_batches: int = 16
     standing_batch_size: int = 64
     metrics: str = ""  # such as fid,kid; '': agreement if synthetic, else the default

@@ -47,8 +47,8 @@ def to_json(config: Config) -> str:
 def from_json(text: str) -> Config:
     """Returns the Config that `to_json` serialised.
 
-    Missing fields keep their defaults, so runs that are older than a field can still be
-    read.
+    Missing fields keep their defaults, and fields that were replaced are read as the
+    ones that took their place, so older runs can still be read.
 
     Raises:
       UserError: if `text` is not JSON, or has a field that Config lacks.
@@ -64,12 +64,25 @@ def from_json(text: str) -> Config:
     return config
 
 
+REPLACED: dict[str, tuple[str, dict[bool, str]]] = {
+    f"model.{network}_spectral_norm": (
+        f"{network}_normalization",
+        {True: "spectral", False: "none"},
+    )
+    for network in ("generator", "discriminator")
+}
+"""Fields of earlier versions: the field that replaced each, and its values."""
+
+
 def _fill(target: Any, values: Any, prefix: str) -> None:
     if not isinstance(values, dict):
         where = f"config field {prefix[:-1]}" if prefix else "the config"
         raise UserError(f"{where} is not a JSON object; restore a backup of the file.")
     known = {item.name for item in dataclasses.fields(target)}
     for name, value in values.items():
+        if name not in known and prefix + name in REPLACED:
+            name, meaning = REPLACED[prefix + name]
+            value = meaning[value] if isinstance(value, bool) else value
         if name not in known:
             raise UserError(
                 f"config field {prefix}{name} is not known to this version of "

@@ -4,8 +4,15 @@ Hardware: any CPU. Time: seconds, apart from compilation. Expected: no useful im
 this only shows that the pipeline works.
 """
 
-from sagan_jax.config.fields import Config
+from sagan_jax.config.fields import SAME, Config
 from sagan_jax.errors import UserError
+
+# By family: the lengths of the channel tables at 32 pixels, and the classes.
+_SMALL = {
+    "resnet": (4, 4, 4),
+    "celeba128_port": (4, 3, 0),
+    "lsun64_port": (3, 3, 0),
+}
 
 
 def shrink(config: Config, argument: str | None) -> Config:
@@ -27,12 +34,16 @@ def shrink(config: Config, argument: str | None) -> Config:
         raise UserError(f"config argument {argument!r} is not supported; use :smoke.")
     config.name += "_smoke"
     model, data, train = config.model, config.data, config.train
-    model.resolution, model.num_classes, model.width = 32, 4, 8
+    model.resolution, model.width = 32, 8
     model.generator_width = model.discriminator_width = 0
     model.latent_dim = 16
     model.attention_resolutions = (16,)
-    model.generator_channel_multiples = (1, 1, 1, 1)
-    model.discriminator_channel_multiples = (1, 1, 1, 1)
+    model.generator_attention_resolutions = SAME
+    model.discriminator_attention_resolutions = SAME
+    generator, discriminator, classes = _SMALL.get(model.family, _SMALL["resnet"])
+    model.generator_channel_multiples = (1,) * generator
+    model.discriminator_channel_multiples = (1,) * discriminator
+    model.num_classes = classes
     model.batch_norm_group_size = min(model.batch_norm_group_size, 4)
     data.source, data.path, data.num_images = "synthetic", "", 64
     train.batch_size, train.steps, train.ema_start = 8, 6, 0

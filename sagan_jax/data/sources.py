@@ -68,6 +68,12 @@ def check_apart(
 
 def _open(config: Config) -> Source:
     """Returns the source; its errors name the fields and flags of the config."""
+    if config.data.source in ("folder", "array_record") and not config.data.path:
+        # Such as the config of a model folder, which keeps no path.
+        raise UserError(
+            "data.path='' names no images, so there are no training images here; pass "
+            "--evaluation.reference=DIR to score with other real images."
+        )
     try:
         return SOURCES[config.data.source](config)
     except UnknownSplitError as error:

@@ -1,6 +1,7 @@
 """The attention of every layer of a network, of one pass over given inputs."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -11,7 +12,7 @@ import numpy as np
 from sagan_jax import pixels
 from sagan_jax.config import Config
 from sagan_jax.evaluation import sampling
-from sagan_jax.metrics import attention_distance
+from sagan_jax.metrics import agreement, attention_distance, cross_mass
 from sagan_jax.networks import Discriminator, Generator
 from sagan_jax.networks.attention import ATTENTION_FORMS
 
@@ -111,10 +112,11 @@ def of_discriminator(
 def observed(
     config: Config, generator: Generator, variables: Variables, labels: np.ndarray
 ) -> dict[str, float]:
-    """Returns the reach of each layer's attention on a sheet's own latents, by name.
+    """Returns numbers of each layer's attention on a sheet's own latents, by name.
 
-    At most MOST_OBSERVED images are drawn, spread over the sheet. {} for a network
-    without attention.
+    These are the reach and the gate of a layer, and on far pairs the cross-mass. At
+    most MOST_OBSERVED images are drawn, spread over the sheet. {} for a network without
+    attention.
 
     Args:
       config: the run's config.
@@ -130,12 +132,40 @@ def observed(
     settings = config.evaluation
     z = sampling.latents(settings.seed, indices, generator, settings.truncation)
     numbers = {}
-    for layer in of_generator(generator, variables, z, labels[indices])[1]:
+    images, layers = of_generator(generator, variables, z, labels[indices])
+    for layer, crossing in zip(layers, crossings(config, images, layers), strict=True):
         found = attention_distance.reach(layer.weights, layer.queries, layer.keys)
         numbers[f"distance_ratio/{layer.name}"] = found.distance_ratio
         numbers[f"entropy/{layer.name}"] = found.entropy
         numbers[f"gamma/{layer.name}"] = layer.gamma
+        if crossing is not None:
+            numbers[f"cross_mass/{layer.name}"] = crossing
     return numbers
+
+
+def crossings(
+    config: Config, images: np.ndarray, layers: Sequence[LayerMaps]
+) -> list[float | None]:
+    """Returns the cross-mass of each layer; None where there is none.
+
+    Only the synthetic source has far pairs, and a pair needs both of its glyphs.
+
+    Args:
+      config: the run's config.
+      images: uint8 [N, H, W, C].
+      layers: their attention.
+    """
+    if config.data.source != "synthetic":
+        return [None] * len(layers)
+    masks = agreement.glyph_masks(
+        images.astype(np.float32) / 255,
+        config.data.distance,
+        difficulty=config.data.difficulty,
+    )
+    return [
+        cross_mass.cross_mass(layer.weights, layer.queries, layer.keys, masks)
+        for layer in layers
+    ]
 
 
 def _in_passes(

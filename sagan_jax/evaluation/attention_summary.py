@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from sagan_jax.config import Config
+from sagan_jax.evaluation import attention
 from sagan_jax.evaluation.attention_files import Maps
 from sagan_jax.evaluation.interventions import Check
 from sagan_jax.metrics import attention_distance
@@ -14,28 +16,47 @@ _SCORES = {
 }
 
 
-def rows(maps: Maps) -> list[dict[str, Any]]:
-    """Returns the reach of each layer of both networks; see metrics."""
+def rows(config: Config, maps: Maps) -> list[dict[str, Any]]:
+    """Returns the reach of each layer of both networks, and on far pairs cross-mass.
+
+    Args:
+      config: the run's config.
+      maps: the attention of its networks.
+    """
     found = []
     for network in ("generator", "discriminator"):
         part = getattr(maps, network)
-        for layer in part.layers if part else ():
+        layers = part.layers if part else ()
+        crossings = attention.crossings(config, part.images, layers) if part else ()
+        for layer, crossing in zip(layers, crossings, strict=True):
             reach = attention_distance.reach(layer.weights, layer.queries, layer.keys)
             facts = {"network": network, "layer": layer.name, "gamma": layer.gamma}
             facts |= {"queries": layer.queries, "keys": layer.keys}
-            found.append(facts | {"images": len(layer.weights)} | reach._asdict())
+            facts |= {"images": len(layer.weights)} | reach._asdict()
+            found.append(facts | {"cross_mass": crossing})
     return found
 
 
-def table(maps: Maps) -> str:
-    """Returns the reach of each layer as text, one line each."""
-    heads = ["network", "layer", "gamma", "distance", "uniform", "ratio", "entropy"]
-    numbers = ("gamma", "distance", "uniform_distance", "distance_ratio", "entropy")
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Returns the numbers of each layer, from `rows`, as text, one line each."""
+    numbers = {
+        "gamma": "gamma",
+        "distance": "distance",
+        "uniform_distance": "uniform",
+        "distance_ratio": "ratio",
+        "entropy": "entropy",
+    }
+    if any(row["cross_mass"] is not None for row in rows):
+        numbers["cross_mass"] = "cross-mass"
     lines = [
-        [row["network"], row["layer"], *(f"{row[name]:.3f}" for name in numbers)]
-        for row in rows(maps)
+        [
+            row["network"],
+            row["layer"],
+            *("-" if row[name] is None else f"{row[name]:.3f}" for name in numbers),
+        ]
+        for row in rows
     ]
-    return _aligned([heads, *lines])
+    return _aligned([["network", "layer", *numbers.values()], *lines])
 
 
 def of_check(found: Check) -> dict[str, Any]:

@@ -40,6 +40,17 @@ def of_state(config: Config, generator: Generator, state: GanState) -> dict[str,
     return evaluated_variables(config, generator, live, ema)
 
 
+def evaluated(config: Config, generator: Generator) -> Generator:
+    """Returns the module to sample and score with, as config.evaluation asks.
+
+    With `statistics='batch'` it normalises images with the moments of their own batch,
+    as ports do that sample in training mode.
+    """
+    if config.evaluation.statistics != "batch":
+        return generator
+    return generator.clone(batch_moments=True)
+
+
 def load(
     run: Run, step: int | str | None = None, changes: Mapping[str, Any] | None = None
 ) -> tuple[Generator, dict[str, Tree], Config, int]:
@@ -56,7 +67,7 @@ def load(
     run = run.with_evaluation(changes or {})
     generator, variables, step = run.load_generator(step)
     return (
-        generator,
+        evaluated(run.config, generator),
         with_statistics(run.config, generator, variables),
         run.config,
         step,
@@ -68,11 +79,12 @@ def with_statistics(
 ) -> dict[str, Tree]:
     """Returns the variables with the batch statistics that config.evaluation asks for.
 
+    With `statistics='batch'` there are none to choose: see `evaluated`.
     Standing statistics depend on `evaluation.truncation`: they are those of images like
     the ones that will be drawn.
     """
     evaluation = config.evaluation
-    if evaluation.statistics == "running":
+    if evaluation.statistics != "standing":
         return variables
     return sampling.standing_statistics(
         generator,

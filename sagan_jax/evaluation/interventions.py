@@ -5,6 +5,7 @@ a generator is replaced while everything else stays: latents, classes, parameter
 the statistics of batch norm.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from sagan_jax.config import Config
 from sagan_jax.evaluation import attention, far_pairs, sampling
 from sagan_jax.networks import Generator
 from sagan_jax.networks.attention import SelfAttention
+from sagan_jax.networks.dcgan import DcganGenerator
 
 CHANGES = ("uniform", "permuted", "gamma 0")
 """What takes the place of the attention weights, or of the layer's whole output.
@@ -28,8 +30,10 @@ key, by one random permutation of the keys, so that every row keeps its entropy.
 PERMUTATION_SEED = 0
 
 
-class Intervened(Generator):
-    """A generator whose attention is replaced; it takes the same variables.
+# A plain dataclass, not a module: the generators of all families inherit from it.
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class Intervention:
+    """What a generator needs to replace attention; it takes the same variables.
 
     Attributes:
       change: a name in CHANGES.
@@ -43,9 +47,9 @@ class Intervened(Generator):
     # find this class's instead of Generator's, without end.
     @nn.nowrap
     def apply(self, *args: Any, **kwargs: Any) -> Any:
-        """Returns what `Generator.apply` does, with the attention replaced."""
+        """Returns what the generator's `apply` does, with the attention replaced."""
         with nn.intercept_methods(self._intercept):
-            return super().apply(*args, **kwargs)
+            return super().apply(*args, **kwargs)  # type: ignore[misc]
 
     @nn.nowrap
     def _intercept(
@@ -70,6 +74,14 @@ class Intervened(Generator):
         return next_method(*args, **kwargs)
 
 
+class Intervened(Intervention, Generator):
+    """An official generator whose attention is replaced."""
+
+
+class IntervenedDcgan(Intervention, DcganGenerator):
+    """A port's generator whose attention is replaced."""
+
+
 def permutation(keys: int) -> np.ndarray:
     """Returns [keys]: the key that gets the weight of each key, which is another one.
 
@@ -83,7 +95,7 @@ def permutation(keys: int) -> np.ndarray:
 
 def intervened(
     generator: Generator, change: str, layers: tuple[str, ...] = ()
-) -> Intervened:
+) -> Generator:
     """Returns a generator whose attention is replaced; see CHANGES.
 
     Args:
@@ -91,14 +103,15 @@ def intervened(
       change: a name in CHANGES.
       layers: names of attention layers, such as 'attention32'; (): all of them.
     """
+    kind = IntervenedDcgan if isinstance(generator, DcganGenerator) else Intervened
     fields = {
         name: getattr(generator, name)
-        for name in Generator.__dataclass_fields__
+        for name in generator.__dataclass_fields__
         if name not in ("parent", "name")
     }
     fields |= {"attention_kernel": "plain", "rematerialize": False}
     chosen = layers or tuple(attention.layer_grids(generator))
-    return Intervened(**fields, change=change, layers=chosen)
+    return kind(**fields, change=change, layers=chosen)
 
 
 class Effect(NamedTuple):

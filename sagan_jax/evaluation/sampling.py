@@ -1,6 +1,8 @@
 """Draws images from a generator, and recomputes its batch statistics.
 
-Image i depends on the seed, on i and on its label, not on the batch it is made in.
+Image i depends on the seed, on i and on its label, not on the batch it is made in. Two
+options of a generator, which imitate ports, give that up: `batch_moments` and
+`spectral_norm_in_evaluation`.
 """
 
 import functools
@@ -96,6 +98,15 @@ def generate(
     return pixels.encode(generator.apply(variables, z, labels, train=False))
 
 
+@functools.partial(jax.jit, static_argnames="generator")
+def _moved(
+    generator: Generator, variables: Variables, z: jax.Array, labels: jax.Array | None
+) -> Variables:
+    """Returns the variables after a pass that stores its `u`."""
+    _, updates = generator.apply(variables, z, labels, mutable=["spectral"])
+    return {**variables, **updates}
+
+
 def sample(
     generator: Generator,
     variables: Variables,
@@ -117,7 +128,7 @@ def sample(
       labels: [N] classes; an unconditional generator uses only their number.
       seed: seed of the latents, in [0, 2**32).
       batch_size: images per pass and device, on a CPU at most CPU_BATCH; it changes no
-        image, except for the rounding of floats.
+        image, except for the rounding of floats and under the two options above.
       truncation: bound on |z|; see `latents`.
       start: index of the first image; another process may draw the earlier ones.
       devices: devices of this process to split each batch over; (): the first one.
@@ -194,6 +205,8 @@ def _images_of(
         filled = np.resize(wanted, batch_size).astype(np.int32)
         given = jax.device_put(filled, split) if generator.num_classes else None
         images = generate(generator, variables, z, given)
+        if generator.spectral_norm_in_evaluation:
+            variables = _moved(generator, variables, z, given)
         images.copy_to_host_async()
         queued.append((images, len(wanted)))
         if len(queued) > PASSES_AHEAD:

@@ -91,9 +91,10 @@ class Scorer:
             found, taps, pipeline=self.protocol.pipeline
         )
         settings = config.evaluation
-        self._source = source or sources.make_source(config)
         if settings.reference:
             self._source = folder_of(config, "reference", settings.reference)
+        else:
+            self._source = source or sources.make_source(config)
         if settings.held_out:  # opened only to check that it is there
             folder_of(config, "held_out", settings.held_out)
 

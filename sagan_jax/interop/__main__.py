@@ -12,6 +12,8 @@ from sagan_jax.files import terminal
 COMMANDS = {
     "convert": "convert",
     "export": "export",
+    "save": "model_folder",
+    "push": "push",
 }
 """The module of each command, with a function `main(argv)`; imported when needed."""
 

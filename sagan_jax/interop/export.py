@@ -1,4 +1,4 @@
-"""Exports a generator: python -m sagan_jax.interop export WORKDIR --to FILE."""
+"""Exports a generator: python -m sagan_jax.interop export MODEL --to FILE."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from sagan_jax.errors import UserError, naming
 from sagan_jax.evaluation import generator as generator_lib
 from sagan_jax.files import names, paths, whole
 from sagan_jax.interop import artifact
-from sagan_jax.workdir import run as run_lib
+from sagan_jax.workdir import models
 
 
 def main(argv: Sequence[str]) -> None:
@@ -17,7 +17,7 @@ def main(argv: Sequence[str]) -> None:
         description="Writes a generator as a StableHLO program with its weights, for "
         "CPU, CUDA and TPU. jax alone runs it; see docs/weights.md.",
     )
-    parser.add_argument("workdir", metavar="WORKDIR", help="directory of the run")
+    parser.add_argument("model", metavar="MODEL", help="a workdir or a model folder")
     parser.add_argument("--to", required=True, metavar="FILE", help="file to write")
     parser.add_argument("--step", help="a step; default: the newest")
     parser.add_argument(
@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> None:
     with naming("to", given.to):
         place = paths.local(given.to)
         whole.check_writable(place)
-    run = run_lib.open_run(given.workdir)
+    run = models.open_model(given.model)
     changes = {"ema": False} if given.live else {}
     generator, variables, _, step = generator_lib.load(run, given.step, changes)
     program = artifact.make(generator, variables)

@@ -257,8 +257,8 @@ def _model(
         latent_dim=g.latent_dim if g else ModelConfig().latent_dim,
         attention_resolutions=(),
         attention_spectral_norm=known.pop() if known else True,
-        generator_spectral_norm=g.spectral_norm if g else True,
-        discriminator_spectral_norm=d.spectral_norm if d else True,
+        generator_normalization=_normalization(g),
+        discriminator_normalization=_normalization(d),
         discriminator_rectified_shortcut=_is_rectified(layout, options),
         batch_norm_decay=DECAY,
         batch_norm_last_decay=DECAY,
@@ -291,6 +291,10 @@ def _sides_of_a_new_one(model: ModelConfig, g: Read) -> tuple[int, ...]:
     stages = discriminator_plan(g.resolution, model.width)
     able = {s.resolution for s in stages if s.features % 8 == 0}
     return tuple(side for side in g.attention if side in able)
+
+
+def _normalization(network: Read | None) -> str:
+    return "none" if network and not network.spectral_norm else "spectral"
 
 
 def _is_rectified(layout: Layout, options: Options) -> bool:

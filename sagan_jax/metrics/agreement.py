@@ -190,6 +190,34 @@ def glyph_classes(
     return np.where(seen, classes, -1)
 
 
+def glyph_masks(
+    images: Floats, distance: str = "far", *, difficulty: str = "full"
+) -> NDArray[np.bool_]:
+    """Returns the pixels of the left and the right glyph, bool [N, 2, R, R].
+
+    These are the pixels of a window with more than half of its largest chroma. The mask
+    of a glyph that `score` counts as missing is empty.
+
+    Args:
+      images: images [N, R, R, 3] in [0, 1].
+      distance: distance of the pairs: near, mid or far.
+      difficulty: difficulty of the pairs: full or easy.
+
+    Raises:
+      UserError: invalid images, or an unknown option.
+    """
+    _check_images(images)
+    chroma = _window_chroma(images, distance, difficulty)
+    _, seen = _hues(chroma)
+    size = np.abs(chroma)
+    inside = (size > size.max((2, 3), keepdims=True) / 2) & seen[..., None, None]
+    masks = np.zeros((len(images), 2, *images.shape[1:3]), bool)
+    width = inside.shape[-1]
+    masks[:, 0, :, :width] = inside[:, 0]
+    masks[:, 1, :, -width:] = inside[:, 1]
+    return masks
+
+
 def _window_chroma(images: Floats, distance: str, difficulty: str) -> Complexes:
     """Returns z of the left and right windows minus their backgrounds, [N, 2, R, w].
 

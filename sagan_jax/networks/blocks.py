@@ -56,8 +56,12 @@ class DiscriminatorBlock(nn.Module):
       resample: 'down' halves the side, '' keeps it.
       first: whether this is the first block of the network.
       rectified_shortcut: whether the shortcut of later blocks receives the rectified
-        input, as in ports whose ReLUs work in place. Published: the raw input.
+        input, as in ports whose ReLUs work in place. Published: the raw input. With
+        batch norms it has no effect: there the ReLUs work on the outputs of norms.
       conv: constructor of the convolutions.
+      norm: constructor of batch norms before both activations, as in
+        `POSTECH-CVLab/PyTorch-StudioGAN:src/models/resnet.py`, which normalises the
+        input of the shortcut as well; None: without norms.
     """
 
     features: int = 0
@@ -65,12 +69,13 @@ class DiscriminatorBlock(nn.Module):
     first: bool = False
     rectified_shortcut: bool = False
     conv: Callable[..., SNConv] = SNConv
+    norm: Callable[..., ConditionalBatchNorm] | None = None
     name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Returns [N, H/2, W/2, features], or [N, H, W, features], for [N, H, W, C]."""
-        if self.rectified_shortcut and not self.first:
+        if self.rectified_shortcut and not self.first and self.norm is None:
             x = nn.relu(x)
         shortcut = x
         if self.first:
@@ -85,9 +90,13 @@ class DiscriminatorBlock(nn.Module):
                 name="shortcut",
             )(x, train=train)
         # A ReLU on the image would discard its dark half.
-        y = x if self.first else nn.relu(x)
+        y = x if self.first else nn.relu(self._normed("norm1", x, train))
         y = self.conv(features=self.features, name="conv1")(y, train=train)
+        y = nn.relu(self._normed("norm2", y, train))
         y = self.conv(features=self.features, resample=self.resample, name="conv2")(
-            nn.relu(y), train=train
+            y, train=train
         )
         return shortcut + y
+
+    def _normed(self, name: str, x: jax.Array, train: bool) -> jax.Array:
+        return x if self.norm is None else self.norm(name=name)(x, train=train)

@@ -71,7 +71,7 @@ def generator_plan(
         )
     first, *features = (m * width for m in multiples)
     stages = [Stage(f, 8 * 2**i, "up", False) for i, f in enumerate(features)]
-    return first, _with_attention(
+    return first, with_attention(
         stages,
         attention_resolutions,
         network="generator",
@@ -115,7 +115,7 @@ def discriminator_plan(
         )
         for i, m in enumerate(multiples, start=1)
     ]
-    return _with_attention(
+    return with_attention(
         stages,
         attention_resolutions,
         network="discriminator",
@@ -147,7 +147,7 @@ def _multiples(
     return multiples
 
 
-def _with_attention(
+def with_attention(
     stages: list[Stage],
     sides: tuple[int, ...],
     *,

@@ -1,12 +1,14 @@
 """Estimates the arithmetic and memory of a training step from the networks' plans.
 
 Nothing here needs jax, so a batch size can be chosen before jax is started. Attention
-is counted in its official form. `--dry_run=compile` reports the compiler's own figures.
+is counted in its official form, or in that of the ports. `--dry_run=compile` reports
+the compiler's own figures.
 """
 
 from typing import NamedTuple
 
 from sagan_jax.config import SAME, Config, ModelConfig
+from sagan_jax.networks import ports
 from sagan_jax.networks.channels import discriminator_plan, generator_plan
 
 _FLOAT = 4  # bytes
@@ -38,6 +40,8 @@ class NetworkCost(NamedTuple):
 
 def generator_cost(model: ModelConfig) -> NetworkCost:
     """Returns the cost of the generator; the number of parameters is exact."""
+    if model.family in ports.PORTS:
+        return _port_generator_cost(model)
     first, stages = generator_plan(
         model.resolution,
         model.generator_width or model.width,
@@ -53,7 +57,7 @@ def generator_cost(model: ModelConfig) -> NetworkCost:
         cost += _conv(side, 3, before, after) + _norm(side, after, model.num_classes)
         cost += _conv(side, 3, after, after) + _conv(side, 1, before, after)
         if stage.attention:
-            cost += _attend(side, after)
+            cost += _attend(side, after, model)
         before = after
     cost += _norm(model.resolution, before, 0)
     return cost + _conv(model.resolution, 3, before, model.channels)
@@ -61,6 +65,9 @@ def generator_cost(model: ModelConfig) -> NetworkCost:
 
 def discriminator_cost(model: ModelConfig) -> NetworkCost:
     """Returns the cost of the discriminator; the number of parameters is exact."""
+    if model.family in ports.PORTS:
+        return _port_discriminator_cost(model)
+    normed = model.discriminator_normalization in ("batch", "both")
     stages = discriminator_plan(
         model.resolution,
         model.discriminator_width or model.width,
@@ -72,13 +79,76 @@ def discriminator_cost(model: ModelConfig) -> NetworkCost:
         after = stage.features
         cost += _maps(side, before)  # the block's first activation
         cost += _conv(side, 3, before, after) + _maps(side, after)
+        if normed:
+            first = stage is stages[0]
+            cost += _norm(side, after, 0) + _norm(side, 0 if first else before, 0)
         cost += _conv(side, 3, after, after)
         if stage.resample or before != after:
             cost += _conv(side, 1, before, after)
         side, before = stage.resolution, after
         if stage.attention:
-            cost += _attend(side, after)
+            cost += _attend(side, after, model)
     return cost + _dense(before, 1) + NetworkCost(model.num_classes * before, 0, 0)
+
+
+def _port_generator_cost(model: ModelConfig) -> NetworkCost:
+    port = ports.PORTS[model.family]
+    first, stages = ports.generator_plan(
+        model.family,
+        model.resolution,
+        model.generator_width or model.width,
+        model.generator_channel_multiples,
+        _attention(model, model.generator_attention_resolutions),
+    )
+
+    def norm(side: int, channels: int) -> NetworkCost:
+        cost = _norm(side, channels, 0)
+        parameters = cost.parameters if port.learned_scale else channels
+        return cost._replace(parameters=parameters)
+
+    cost = _dense(model.latent_dim, 16 * first) + _maps(4, first)
+    if port.first == "transposed":  # one bias for each channel, and batch norm
+        cost += norm(4, first) + NetworkCost(-15 * first, 0, 0)
+    side, before = 4, first
+    for stage in stages:
+        side, after = stage.resolution, stage.features
+        cost += _transposed(side, before, after, port.up_bias) + norm(side, after)
+        if stage.attention:
+            cost += _attend(side, after, model)
+        before = after
+    if port.last == "transposed":
+        return cost + _transposed(2 * side, before, model.channels, True)
+    return cost + _conv(side, 3, before, model.channels)
+
+
+def _port_discriminator_cost(model: ModelConfig) -> NetworkCost:
+    stages = ports.discriminator_plan(
+        model.family,
+        model.resolution,
+        model.discriminator_width or model.width,
+        model.discriminator_channel_multiples,
+        _attention(model, model.discriminator_attention_resolutions),
+    )
+    normed = model.discriminator_normalization in ("batch", "both")
+    cost, before = NetworkCost(0, 0, 0), model.channels
+    for stage in stages:
+        side, after = stage.resolution, stage.features
+        cost += _conv(side, 4, before, after) + _maps(side, after)
+        if normed and stage is not stages[0]:
+            cost += _norm(side, after, 0)
+        if stage.attention:
+            cost += _attend(side, after, model)
+        before = after
+    return cost + _dense(16 * before, 1)
+
+
+def _transposed(side: int, before: int, after: int, bias: bool) -> NetworkCost:
+    """Returns the cost of a 4x4 transposed convolution; `side` is that of its output.
+
+    Each output sees 2x2 inputs.
+    """
+    cost = _conv(side, 2, before, after)
+    return cost._replace(parameters=16 * before * after + (after if bias else 0))
 
 
 def step_flops(config: Config) -> float:
@@ -147,12 +217,15 @@ def _norm(side: int, channels: int, num_classes: int) -> NetworkCost:
     return maps._replace(parameters=2 * channels * max(1, num_classes))
 
 
-def _attend(side: int, channels: int) -> NetworkCost:
-    places, eighth, half = side * side, channels // 8, channels // 2
-    weights = channels * (eighth + eighth + half) + half * channels
-    scores = places * places // 4  # keys and values are pooled 2x2
+def _attend(side: int, channels: int, model: ModelConfig) -> NetworkCost:
+    places, eighth = side * side, channels // 8
+    port = model.attention_form == "port"  # neither pooled, nor followed by a layer
+    value, output = (channels, 0) if port else (channels // 2, channels)
+    weights = channels * (2 * eighth + value) + value * output
+    biases = 2 * eighth + value + output if model.attention_bias else 0
+    scores = places * places // (1 if port else 4)
     return NetworkCost(
-        parameters=weights + 1,
-        flops=2 * weights * places + 2 * scores * (eighth + half),
-        activations=3 * scores + places * (2 * eighth + 2 * half + 2 * channels),
+        parameters=weights + biases + 1,
+        flops=2 * weights * places + 2 * scores * (eighth + value),
+        activations=3 * scores + places * (2 * eighth + 2 * value + 2 * channels),
     )

@@ -5,7 +5,12 @@ from typing import Any
 import jax.numpy as jnp
 
 from sagan_jax import config as config_lib
+from sagan_jax.errors import UserError
+from sagan_jax.networks.dcgan import DcganDiscriminator, DcganGenerator
 from sagan_jax.networks.resnet import Discriminator, Generator
+
+RESNET = "resnet"
+"""The family of the official networks; the others are the names in ports.PORTS."""
 
 
 def build(model: config_lib.ModelConfig) -> tuple[Generator, Discriminator]:
@@ -30,7 +35,11 @@ def build(model: config_lib.ModelConfig) -> tuple[Generator, Discriminator]:
             "attention_bias",
             "spectral_norm_eps",
             "spectral_norm_warmup",
+            "spectral_norm_in_evaluation",
             "stop_gradient_uv",
+            "batch_norm_group_size",
+            "batch_norm_decay",
+            "batch_norm_eps",
             "weight_init",
             "convolutions",
             "rematerialize",
@@ -45,24 +54,51 @@ def build(model: config_lib.ModelConfig) -> tuple[Generator, Discriminator]:
             "width": getattr(model, f"{network}_width") or model.width,
             "channel_multiples": getattr(model, f"{network}_channel_multiples"),
             "attention_resolutions": attention,
-            "spectral_norm": getattr(model, f"{network}_spectral_norm"),
+            "normalization": getattr(model, f"{network}_normalization"),
         }
 
-    generator = Generator(
-        latent_dim=model.latent_dim,
-        batch_norm_group_size=model.batch_norm_group_size,
-        batch_norm_decay=model.batch_norm_decay,
-        batch_norm_last_decay=model.batch_norm_last_decay,
-        batch_norm_eps=model.batch_norm_eps,
-        class_tables=model.class_tables,
-        **shared,
-        **own("generator"),
-    )
-    discriminator = Discriminator(
-        rectified_shortcut=model.discriminator_rectified_shortcut,
-        **shared,
-        **own("discriminator"),
-    )
+    for_generator = shared | own("generator")
+    for_generator |= {
+        name: getattr(model, name)
+        for name in ("latent_dim", "batch_norm_last_decay", "class_tables")
+    }
+    for_discriminator = shared | own("discriminator")
+    if model.family == RESNET:
+        _check_ports_only(model)
+        generator = Generator(**for_generator)
+        discriminator = Discriminator(
+            rectified_shortcut=model.discriminator_rectified_shortcut,
+            **for_discriminator,
+        )
+    else:
+        generator = DcganGenerator(
+            family=model.family,
+            without_spectral_norm=model.generator_without_spectral_norm,
+            transposed_norm_side=model.transposed_norm_side,
+            **for_generator,
+        )
+        discriminator = DcganDiscriminator(
+            family=model.family,
+            without_spectral_norm=model.discriminator_without_spectral_norm,
+            leaky_slope=model.leaky_slope,
+            **for_discriminator,
+        )
     generator.plan()
     discriminator.plan()
     return generator, discriminator
+
+
+def _check_ports_only(model: config_lib.ModelConfig) -> None:
+    """Raises UserError for a field that the official networks do not have."""
+    defaults = config_lib.ModelConfig()
+    for name in (
+        "generator_without_spectral_norm",
+        "discriminator_without_spectral_norm",
+        "transposed_norm_side",
+        "leaky_slope",
+    ):
+        if getattr(model, name) != getattr(defaults, name):
+            raise UserError(
+                f"{name}={getattr(model, name)!r} is a field of the ports; leave it at "
+                "its default, or choose another family than 'resnet'."
+            )

@@ -8,6 +8,7 @@ and never by `init`: a freshly initialised network has taken no step.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,7 +25,21 @@ XAVIER = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 INITIALIZERS: dict[str, Initializer] = {
     "xavier": XAVIER,
     "orthogonal": nn.initializers.orthogonal(),
+    # PyTorch's own, U(-1/sqrt(fan_in), 1/sqrt(fan_in)); see also `bias_init`.
+    "torch": nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
 }
+
+
+def bias_init(weight_init: str, kernel: tuple[int, ...]) -> Initializer:
+    """Returns the initializer of the bias of a layer with a kernel [..., in, out]."""
+    if weight_init != "torch":
+        return nn.initializers.zeros
+    bound = math.prod(kernel[:-1]) ** -0.5
+
+    def uniform(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return uniform
 
 
 def param_dtype(dtype: Any) -> Any:
@@ -62,13 +77,13 @@ class KernelOptions:
     """Options that every kernel of a network shares.
 
     Attributes:
-      spectral_norm: whether kernels are divided by their largest singular value. If
-        False, there is no collection `spectral`.
       spectral_norm_eps: constant added to the norms in the power iteration.
       spectral_norm_warmup: number of power iterations on `u` at initialisation;
         published: 0.
       stop_gradient_uv: whether u and v are constants of the gradient; published:
         False.
+      spectral_norm_in_evaluation: whether a pass with `train=False` stores its `u` as
+        well, if the collection `spectral` is mutable; published: False.
       weight_init: a name in INITIALIZERS; published: 'xavier'.
       convolutions: a name in convolutions.CONVOLUTIONS: 'auto', the fastest forms for
         the platform, or 'plain', convolutions as they are written.
@@ -76,9 +91,9 @@ class KernelOptions:
         x64. Parameters, statistics and power iterations use float32 or float64.
     """
 
-    spectral_norm: bool = True
     spectral_norm_eps: float = 1e-12
     spectral_norm_warmup: int = 0
+    spectral_norm_in_evaluation: bool = False
     stop_gradient_uv: bool = True
     weight_init: str = "xavier"
     convolutions: str = "auto"
@@ -92,7 +107,13 @@ class KernelOptions:
 
 
 class SpectralKernel(nn.Module, KernelOptions):
-    """Base class of layers whose kernel is divided by its largest singular value."""
+    """Base class of layers whose kernel is divided by its largest singular value.
+
+    Attributes:
+      spectral_norm: whether the kernel is divided. If False, there is no `u`.
+    """
+
+    spectral_norm: bool = True
 
     def kernel(self, name: str, shape: tuple[int, ...], train: bool) -> jax.Array:
         """Returns the parameter `name`, normalised, in `dtype`."""
@@ -121,10 +142,21 @@ class SpectralKernel(nn.Module, KernelOptions):
         # Every pass makes an iteration, but only training keeps its u: evaluating twice
         # gives the same result.
         if not self.is_initializing():
-            if train and self.is_mutable_collection("spectral"):
+            kept = train or self.spectral_norm_in_evaluation
+            if kept and self.is_mutable_collection("spectral"):
                 u.value = new_u
             store(self, "sigma", "sigma", sigma)
         return normalized
+
+    def biased(self, y: jax.Array, kernel: tuple[int, ...]) -> jax.Array:
+        """Returns y [..., out] plus the parameter `bias` [out] of a kernel's layer."""
+        bias = self.param(
+            "bias",
+            bias_init(self.weight_init, kernel),
+            y.shape[-1:],
+            param_dtype(y.dtype),
+        )
+        return y + bias.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
 
     def _initial_u(self, raw: jax.Array) -> jax.Array:
         u = jax.random.truncated_normal(
@@ -165,7 +197,7 @@ class SNConv(SpectralKernel):
             "down": convolutions.conv_pool,
         }
         y = product[self.resample](x.astype(self.dtype), kernel, self.convolutions)
-        return _add_bias(self, y, self.features) if self.use_bias else y
+        return self.biased(y, kernel.shape) if self.use_bias else y
 
 
 class SNDense(SpectralKernel):
@@ -180,7 +212,7 @@ class SNDense(SpectralKernel):
         chex.assert_rank(x, 2)
         kernel = self.kernel("kernel", (x.shape[-1], self.features), train)
         y = x.astype(self.dtype) @ kernel
-        return _add_bias(self, y, self.features) if self.use_bias else y
+        return self.biased(y, kernel.shape) if self.use_bias else y
 
 
 class SNEmbed(SpectralKernel):
@@ -222,13 +254,6 @@ def rows_of(table: jax.Array, labels: jax.Array) -> jax.Array:
     )
 
 
-def _add_bias(module: nn.Module, y: jax.Array, features: int) -> jax.Array:
-    bias = module.param(
-        "bias", nn.initializers.zeros, (features,), param_dtype(y.dtype)
-    )
-    return y + bias.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
-
-
 class ClassTables(NamedTuple):
     """One form of the class tables of a conditional batch norm.
 
@@ -267,6 +292,9 @@ class ConditionalBatchNorm(nn.Module):
       epsilon: constant added to the variance.
       group_size: number of examples that share moments; 0: the whole batch.
         Published: 64.
+      batch_moments: whether a pass with `train=False` uses the moments of its batch as
+        well, as one group, instead of the running ones; published: False.
+      learned_scale: whether there is a scale; without classes only.
       class_tables: a name in CLASS_TABLES.
       embed: constructor of the class tables if they are embeddings.
       dtype: dtype of the output.
@@ -279,6 +307,8 @@ class ConditionalBatchNorm(nn.Module):
     decay: float = 0.999
     epsilon: float = 1e-5
     group_size: int = 0
+    batch_moments: bool = False
+    learned_scale: bool = True
     class_tables: str = "published"
     embed: Callable[..., SNEmbed] = SNEmbed
     dtype: Any = jnp.float32
@@ -312,19 +342,21 @@ class ConditionalBatchNorm(nn.Module):
         running_var = self.variable(
             "batch_stats", "var", jnp.ones, (channels,), x.dtype
         )
-        if not train:
+        if not train and not self.batch_moments:
             return (
                 running_mean.value.reshape(1, 1, 1, -1),
                 running_var.value.reshape(1, 1, 1, -1),
             )
-        group_size = self.group_size or x.shape[0]
+        # Samples come in batches of any size.
+        group_size = (self.group_size if train else 0) or x.shape[0]
         if x.shape[0] % group_size:
             raise ValueError(
                 f"batch_norm_group_size={group_size} does not divide a batch of "
                 f"{x.shape[0]} examples; choose a multiple of it as the batch size."
             )
         mean, variance = ops.group_moments(x, group_size)
-        if not self.is_initializing() and self.is_mutable_collection("batch_stats"):
+        kept = train and not self.is_initializing()
+        if kept and self.is_mutable_collection("batch_stats"):
             for running, batch in ((running_mean, mean), (running_var, variance)):
                 batch_value = batch.mean((0, 1, 2, 3))
                 running.value = (
@@ -343,7 +375,10 @@ class ConditionalBatchNorm(nn.Module):
         precise = param_dtype(self.dtype)
         tables = CLASS_TABLES[self.class_tables]
         if not self.num_classes:
-            scale = self.param("scale", ones, (channels,), precise)
+            if self.learned_scale:
+                scale = self.param("scale", ones, (channels,), precise)
+            else:
+                scale = jnp.ones((channels,), precise)
             bias = self.param("bias", zeros, (channels,), precise)
         elif labels is None:
             raise ValueError(

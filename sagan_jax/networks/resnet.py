@@ -40,19 +40,27 @@ from sagan_jax.networks.layers import (
 )
 from sagan_jax.networks.ops import ATTENTION_KERNELS
 
+GENERATOR_NORMALIZATIONS = ("none", "spectral")
+"""The choices of `normalization` for a generator, which always has batch norm."""
+
+DISCRIMINATOR_NORMALIZATIONS = ("none", "batch", "spectral", "both")
+"""The choices of `normalization` for a discriminator; both: batch and spectral."""
+
 
 class Generator(nn.Module, KernelOptions):
     """Generates images from latents and labels; see `__call__`.
 
-    The fields of layers.KernelOptions are keyword arguments as well: `spectral_norm`,
-    `dtype` and the others apply to every kernel. Only for the class tables of batch
-    norm, `class_tables` decides about spectral norm.
+    The fields of layers.KernelOptions are keyword arguments as well: `dtype` and the
+    others apply to every kernel. Only for the class tables of batch norm,
+    `class_tables` decides about spectral norm.
 
     Attributes:
       resolution: side of an image: 32, 64, 128 or 256.
       num_classes: number of classes; 0 is unconditional (no labels, plain batch norm).
       width: the unit of the channel table.
       latent_dim: length of z.
+      normalization: a name in GENERATOR_NORMALIZATIONS: whether kernels are spectrally
+        normalised. The conditional batch norms are part of the network and stay.
       channels: channels of an image, 1 to 4.
       channel_multiples: channels of the 4x4 map and of each block, in units of width;
         (): those in channels.GENERATOR_MULTIPLES.
@@ -61,11 +69,13 @@ class Generator(nn.Module, KernelOptions):
         block in its place.
       attention_form, attention_kernel, attention_bias: see attention.SelfAttention.
       attention_spectral_norm: whether the attention block is spectrally normalised;
-        without `spectral_norm` it never is.
+        with `normalization='none'` it never is.
       batch_norm_group_size: number of examples that share moments; 0: the whole batch.
         Published: 64.
       batch_norm_decay, batch_norm_last_decay, batch_norm_eps, class_tables: see
         layers.ConditionalBatchNorm.
+      batch_moments: whether images are normalised with the moments of their batch also
+        with `train=False`, so that they depend on each other; published: False.
       rematerialize: whether a backward pass keeps only the inputs of the blocks and
         computes the rest again: less memory, one more forward pass.
 
@@ -77,6 +87,7 @@ class Generator(nn.Module, KernelOptions):
     width: int = 64
     latent_dim: int = 128
     channels: int = 3
+    normalization: str = "spectral"
     channel_multiples: tuple[int, ...] = ()
     attention_resolutions: tuple[int, ...] = (32,)
     attention_block: str = "attention"
@@ -88,12 +99,19 @@ class Generator(nn.Module, KernelOptions):
     batch_norm_decay: float = 0.999
     batch_norm_last_decay: float = 0.9999
     batch_norm_eps: float = 1e-5
+    batch_moments: bool = False
     class_tables: str = "published"
     rematerialize: bool = False
 
     def __post_init__(self) -> None:
-        _make_tuples(self)
+        make_tuples(self)
         super().__post_init__()
+
+    def with_options(self, layer: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns the constructor `layer` with this network's options filled in."""
+        return functools.partial(
+            super().with_options(layer), spectral_norm=self.normalization == "spectral"
+        )
 
     def plan(self) -> tuple[int, tuple[Stage, ...]]:
         """Returns channels.generator_plan of these fields, after checking every field.
@@ -101,7 +119,7 @@ class Generator(nn.Module, KernelOptions):
         Raises:
           UserError: if a field has an unsupported value.
         """
-        _check_fields(self)
+        check_fields(self)
         return generator_plan(
             self.resolution,
             self.width,
@@ -132,12 +150,13 @@ class Generator(nn.Module, KernelOptions):
         """
         first, stages = self.plan()
         chex.assert_shape(z, (None, self.latent_dim))
-        labels = _checked_labels(self, labels, z.shape[0])
+        labels = checked_labels(self, labels, z.shape[0])
         conv = self.with_options(SNConv)
         norm = functools.partial(
             ConditionalBatchNorm,
             epsilon=self.batch_norm_eps,
             group_size=self.batch_norm_group_size,
+            batch_moments=self.batch_moments,
             class_tables=self.class_tables,
             embed=self.with_options(SNEmbed),
             dtype=self.dtype,
@@ -149,7 +168,7 @@ class Generator(nn.Module, KernelOptions):
         dense = self.with_options(SNDense)(features=16 * first, name="dense")
         x = dense(z, train=train).reshape(-1, 4, 4, first)
         for number, stage in enumerate(stages, start=1):
-            block = _block(self, GeneratorBlock)(
+            block = rematerialized(self, GeneratorBlock)(
                 features=stage.features,
                 conv=conv,
                 norm=class_norm,
@@ -157,7 +176,7 @@ class Generator(nn.Module, KernelOptions):
             )
             x = block(x, labels, train)
             if stage.attention:
-                x = _attention_block(self, stage.resolution, conv)(x, train)
+                x = attention_after(self, stage.resolution, conv)(x, train)
         x = norm(decay=self.batch_norm_last_decay, name="norm")(x, train=train)
         x = conv(features=self.channels, name="conv")(nn.relu(x), train=train)
         # Images are in float32 or float64 even if the activations are in bfloat16.
@@ -167,9 +186,13 @@ class Generator(nn.Module, KernelOptions):
 class Discriminator(nn.Module, KernelOptions):
     """Computes logits from images and labels; see `__call__`.
 
-    The attributes are those of Generator, without latents and batch norm, and one more.
+    The attributes are those of Generator, without latents and class tables, and with
+    one decay for all batch norms.
 
     Attributes:
+      normalization: a name in DISCRIMINATOR_NORMALIZATIONS. With batch norm, logits
+        depend on the other images of a batch: real and fake images should be judged in
+        separate calls, since their moments would mix.
       rectified_shortcut: see blocks.DiscriminatorBlock.
 
     References: `brain-research/self-attention-gan:discriminator.py`
@@ -181,6 +204,7 @@ class Discriminator(nn.Module, KernelOptions):
     num_classes: int = 1000
     width: int = 64
     channels: int = 3
+    normalization: str = "spectral"
     channel_multiples: tuple[int, ...] = ()
     attention_resolutions: tuple[int, ...] = (32,)
     attention_block: str = "attention"
@@ -189,11 +213,38 @@ class Discriminator(nn.Module, KernelOptions):
     attention_spectral_norm: bool = True
     attention_bias: bool = False
     rectified_shortcut: bool = False
+    batch_norm_group_size: int = 0
+    batch_norm_decay: float = 0.999
+    batch_norm_eps: float = 1e-5
     rematerialize: bool = False
 
     def __post_init__(self) -> None:
-        _make_tuples(self)
+        make_tuples(self)
         super().__post_init__()
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether there are batch norms, and with them the collection `batch_stats`."""
+        return self.normalization in ("batch", "both")
+
+    def with_options(self, layer: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns the constructor `layer` with this network's options filled in."""
+        return functools.partial(
+            super().with_options(layer),
+            spectral_norm=self.normalization in ("spectral", "both"),
+        )
+
+    def norm(self) -> Callable[..., ConditionalBatchNorm] | None:
+        """Returns the constructor of batch norms, None for a network without them."""
+        if not self.has_batch_norm:
+            return None
+        return functools.partial(
+            ConditionalBatchNorm,
+            decay=self.batch_norm_decay,
+            epsilon=self.batch_norm_eps,
+            group_size=self.batch_norm_group_size,
+            dtype=self.dtype,
+        )
 
     def plan(self) -> tuple[Stage, ...]:
         """Returns channels.discriminator_plan of these fields, after checking them all.
@@ -201,7 +252,7 @@ class Discriminator(nn.Module, KernelOptions):
         Raises:
           UserError: if a field has an unsupported value.
         """
-        _check_fields(self)
+        check_fields(self)
         return discriminator_plan(
             self.resolution,
             self.width,
@@ -215,9 +266,11 @@ class Discriminator(nn.Module, KernelOptions):
     ) -> jax.Array:
         """Returns logits [N], float32 or float64; a positive logit means real.
 
-        The logits do not depend on `train`: both modes make one power iteration from
-        the stored `u`. With `train=True`, the new `u` is stored in the collection
-        `spectral` if that is mutable.
+        Without batch norm, the logits do not depend on `train`: both modes make one
+        power iteration from the stored `u`. With `train=True`, the new `u` is stored in
+        the collection `spectral` if that is mutable. With batch norm, `train=True` uses
+        the moments of this batch and updates the running ones in `batch_stats`, and
+        `train=False` uses the running ones.
 
         Args:
           images: [N, resolution, resolution, channels] in [-1, 1].
@@ -233,21 +286,22 @@ class Discriminator(nn.Module, KernelOptions):
         chex.assert_shape(
             images, (None, self.resolution, self.resolution, self.channels)
         )
-        labels = _checked_labels(self, labels, images.shape[0])
-        conv = self.with_options(SNConv)
+        labels = checked_labels(self, labels, images.shape[0])
+        conv, norm = self.with_options(SNConv), self.norm()
         x = images
         for number, stage in enumerate(stages, start=1):
-            block = _block(self, DiscriminatorBlock)(
+            block = rematerialized(self, DiscriminatorBlock)(
                 features=stage.features,
                 resample=stage.resample,
                 first=number == 1,
                 rectified_shortcut=self.rectified_shortcut,
                 conv=conv,
+                norm=norm,
                 name=f"block{number}",
             )
             x = block(x, train)
             if stage.attention:
-                x = _attention_block(self, stage.resolution, conv)(x, train)
+                x = attention_after(self, stage.resolution, conv)(x, train)
         # The sum over positions and the head are never in half precision.
         precise = param_dtype(self.dtype)
         pooled = nn.relu(x).astype(precise).sum((1, 2))
@@ -264,7 +318,7 @@ class Discriminator(nn.Module, KernelOptions):
         return logits
 
 
-def _make_tuples(network: Generator | Discriminator) -> None:
+def make_tuples(network: Generator | Discriminator) -> None:
     """Turns lists and arrays into tuples: a module must be hashable for `jax.jit`."""
     for field in ("channel_multiples", "attention_resolutions"):
         value = getattr(network, field)
@@ -293,7 +347,8 @@ _MOST = {
 }
 
 
-def _check_fields(network: Generator | Discriminator) -> None:
+def check_fields(network: Generator | Discriminator) -> None:
+    """Raises UserError for a field that no network of its kind may have."""
     for field, least in _LEAST.items():
         values.whole(field, getattr(network, field, least), least)
     for field, most in _MOST.items():
@@ -302,7 +357,13 @@ def _check_fields(network: Generator | Discriminator) -> None:
         raise UserError(
             f"channels={network.channels} is not supported; choose 1, 2, 3 or 4."
         )
+    normalizations = (
+        GENERATOR_NORMALIZATIONS
+        if isinstance(network, Generator)
+        else DISCRIMINATOR_NORMALIZATIONS
+    )
     for field, known in (
+        ("normalization", normalizations),
         ("attention_form", ATTENTION_FORMS),
         ("attention_kernel", ATTENTION_KERNELS),
         ("weight_init", INITIALIZERS),
@@ -329,10 +390,15 @@ def _check_fields(network: Generator | Discriminator) -> None:
         )
 
 
-def _checked_labels(
+def checked_labels(
     network: Generator | Discriminator, labels: Any, batch: int
 ) -> jax.Array | None:
-    """Returns labels [batch] of an integer type, or None."""
+    """Returns labels [batch] of an integer type, or None.
+
+    Raises:
+      UserError: an empty batch, or labels that are missing, of another type, or out of
+        range.
+    """
     if not batch:
         raise UserError("the batch has 0 examples; pass at least 1.")
     if network.num_classes and labels is None:
@@ -374,7 +440,7 @@ def check_range(
         )
 
 
-def _block(network: Generator | Discriminator, block: Any) -> Any:
+def rematerialized(network: Generator | Discriminator, block: Any) -> Any:
     """Returns the class of a block, which rematerialises if the network asks for it.
 
     Its `__call__` takes `train` last and by position, since that must be static.
@@ -385,22 +451,21 @@ def _block(network: Generator | Discriminator, block: Any) -> Any:
     return nn.remat(block, static_argnums=list(arguments).index("train"))
 
 
-def _attention_block(
+def attention_after(
     network: Generator | Discriminator, resolution: int, conv: Callable[..., SNConv]
 ) -> Any:
     """Returns the attention block that follows a feature map of side `resolution`."""
-    conv = functools.partial(
-        conv, spectral_norm=network.attention_spectral_norm and network.spectral_norm
-    )
+    if not network.attention_spectral_norm:
+        conv = functools.partial(conv, spectral_norm=False)
     name = f"attention{resolution}"
     if network.attention_block == "attention":
-        return _block(network, SelfAttention)(
+        return rematerialized(network, SelfAttention)(
             attention_form=network.attention_form,
             attention_kernel=network.attention_kernel,
             attention_bias=network.attention_bias,
             conv=conv,
             name=name,
         )
-    return _block(network, ResidualBlock)(
+    return rematerialized(network, ResidualBlock)(
         kind=network.attention_block, conv=conv, name=name
     )

@@ -51,6 +51,25 @@ def encode_png(picture: np.ndarray) -> bytes:
     return content.getvalue()
 
 
+def encode_webp(picture: np.ndarray, widest: int, quality: int = 85) -> bytes:
+    """Returns a uint8 picture [H, W, C] as the content of a small WebP file.
+
+    Args:
+      picture: the picture.
+      widest: most pixels across; a wider picture is made smaller.
+      quality: of the compression, which loses detail; up to 100.
+    """
+    squeezed = picture[..., 0] if picture.shape[-1] == 1 else picture
+    image = Image.fromarray(squeezed)
+    image = image.convert("RGBA" if image.mode in ("LA", "RGBA") else "RGB")
+    if image.width > widest:
+        height = max(1, round(image.height * widest / image.width))
+        image = image.resize((widest, height), Image.Resampling.LANCZOS)
+    content = io.BytesIO()
+    image.save(content, format="WEBP", quality=quality)
+    return content.getvalue()
+
+
 def opened_png(path: Path) -> Image.Image:
     """Returns the picture of a PNG file.
 

@@ -11,6 +11,7 @@ Lines = Sequence[Mapping[str, Any]]
 _GROUPS = (
     ("loss", "Losses", ""),
     ("logits", "D\u2019s mean logits", "Apart: D tells real from fake."),
+    ("margin", "Halves of the hinge loss", "0: all logits beyond the margin."),
     ("positive", "Share of logits above 0", "Both at 0.5: D cannot tell."),
     ("gamma", "Gamma of attention", "0: the block is the identity."),
     ("largest_sigma", "Largest sigma", "Largest singular value of any kernel."),

@@ -3,9 +3,10 @@
 With `train.updates=simultaneous` both networks are updated from one pass of each.
 
 Networks always return the updates of their mutable state, and the step decides which
-ones to keep. The discriminator's `u` is kept in its own updates and dropped in the
-generator's. The generator's `u` and running statistics are kept in its own update, and
-in the discriminator's updates only if the order is 'generator_first'.
+ones to keep. The discriminator's `u` and running statistics, if it has any, are kept in
+its own updates and dropped in the generator's. The generator's `u` and running
+statistics are kept in its own update, and in the discriminator's updates only if the
+order is 'generator_first'.
 """
 
 import dataclasses
@@ -32,7 +33,7 @@ TrainStep = Callable[..., tuple[GanState, Metrics]]
 """`step(state, batch)`, or `step(state, batch, seed)`; see `make_train_step`."""
 
 GENERATOR_COLLECTIONS = ["batch_stats", "spectral", "sigma"]
-DISCRIMINATOR_COLLECTIONS = ["spectral", "sigma"]
+DISCRIMINATOR_COLLECTIONS = ["batch_stats", "spectral", "sigma"]
 
 
 class _Context(NamedTuple):
@@ -99,7 +100,9 @@ def make_train_step(
         metrics |= {**_gates(g, "generator"), **_gates(d, "discriminator")}
         # Gradient and parameter norms are among the metrics, so those stand for both
         # trees; mutable state has no norm and is checked itself.
-        finite = _all_finite([metrics, g.batch_stats, g.spectral, d.spectral])
+        finite = _all_finite(
+            [metrics, g.batch_stats, g.spectral, d.batch_stats, d.spectral]
+        )
         new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
         new = dataclasses.replace(
             new,
@@ -157,7 +160,11 @@ def _discriminator_update(
     # Kept: one power iteration per update, with the kernels that the logits came from.
     d = _moved(_optimized(d, grads, context.optimizers.discriminator), updates)
     norms = _norms(grads, d, updates, "discriminator")
-    return g, d, {"loss/discriminator": loss, **_logits(on_real, on_fake), **norms}
+    return (
+        g,
+        d,
+        {"loss/discriminator": loss, **_logits(context, on_real, on_fake), **norms},
+    )
 
 
 def _generator_update(
@@ -174,7 +181,8 @@ def _generator_update(
             mutable=GENERATOR_COLLECTIONS,
         )
         # Dropped: without `mutable`, D returns no updates. Its kernels do not change
-        # here, and u moves once per update of the kernels.
+        # here, and u moves once per update of the kernels. With batch norm it uses the
+        # moments of these fakes, as it did when it learned to judge fakes.
         logits: Any = context.discriminator.apply(d.variables, fake, labels, train=True)
         return LOSSES[context.config.train.loss].generator(logits), updates
 
@@ -217,7 +225,7 @@ def _simultaneous_updates(
     metrics = {
         "loss/discriminator": found.losses[1],
         "loss/generator": found.losses[0],
-        **_logits(*found.logits),
+        **_logits(context, *found.logits),
         **_norms(found.generator, g, found.generator_updates, "generator"),
         **_norms(found.discriminator, d, found.discriminator_updates, "discriminator"),
     }
@@ -238,9 +246,13 @@ def _judge(
     def judge(
         params: Tree, fake: jax.Array
     ) -> tuple[tuple[jax.Array, jax.Array], Tree]:
+        variables = {**d.variables, "params": params}
+        images = _interleave(pixels.decode(batch["image"], fake.dtype), fake)
+        if context.discriminator.has_batch_norm:
+            return _apart(context.discriminator, variables, images, labels)
         logits, updates = context.discriminator.apply(
-            {**d.variables, "params": params},
-            _interleave(pixels.decode(batch["image"], fake.dtype), fake),
+            variables,
+            images,
             labels,
             train=True,
             mutable=DISCRIMINATOR_COLLECTIONS,
@@ -250,8 +262,40 @@ def _judge(
     return judge
 
 
-def _logits(on_real: jax.Array, on_fake: jax.Array) -> Metrics:
+def _apart(
+    discriminator: Discriminator,
+    variables: dict[str, Tree],
+    images: jax.Array,
+    labels: jax.Array | None,
+) -> tuple[tuple[jax.Array, jax.Array], Tree]:
+    """Returns the logits and the state of one call for each half of interleaved rows.
+
+    In a single call, real and fake images would share the moments of batch norm.
+    """
+    found = []
+    updates: Tree = {}
+    for half in (slice(0, None, 2), slice(1, None, 2)):
+        # Both start from one u, and so have the same kernels and the same new u. The
+        # running statistics move twice, for the real images first.
+        logits, updates = discriminator.apply(
+            variables,
+            images[half],
+            None if labels is None else labels[half],
+            train=True,
+            mutable=DISCRIMINATOR_COLLECTIONS,
+        )
+        variables = {**variables, "batch_stats": updates["batch_stats"]}
+        found.append(logits)
+    return (found[0], found[1]), updates
+
+
+def _logits(context: _Context, on_real: jax.Array, on_fake: jax.Array) -> Metrics:
+    margins = {}
+    if context.config.train.log_margins:
+        margins["margin/real"] = jax.nn.relu(1 - on_real).mean()
+        margins["margin/fake"] = jax.nn.relu(1 + on_fake).mean()
     return {
+        **margins,
         "logits/real": on_real.mean(),
         "logits/fake": on_fake.mean(),
         "positive/real": (on_real > 0).mean(),

@@ -19,7 +19,7 @@ from sagan_jax.runtime import processes
 from sagan_jax.training import optim
 from sagan_jax.training import state as state_lib
 from sagan_jax.training.state import GanState
-from sagan_jax.workdir import checkpoint, disk, record, run_config
+from sagan_jax.workdir import checkpoint, disk, model_files, record, run_config
 from sagan_jax.workdir.run_config import Change
 from sagan_jax.workdir.run_files import RunFiles
 from sagan_jax.workdir.sweep_dir import SweepDir
@@ -49,6 +49,15 @@ class Run(RunFiles):
             setattr(config.evaluation, name, value)
         config_lib.validate(config, with_data=False)
         return dataclasses.replace(self, config=config)
+
+    @property
+    def is_averaged(self) -> bool:
+        """Whether the generator that is sampled has averaged parameters."""
+        return self.config.evaluation.ema and bool(self.config.train.ema_decay)
+
+    def sources(self) -> dict[str, Path]:
+        """Returns the directories of the model, which no picture may lie in."""
+        return {"the checkpoints": self.checkpoints}
 
     def steps(self) -> list[int]:
         """Returns the steps that have a checkpoint, damaged or not, in order."""
@@ -108,7 +117,7 @@ class Run(RunFiles):
         step = self._checked(step)
         shapes, generator, _ = self._shapes()
         like: dict[str, Any] = {"generator": shapes.generator.variables}
-        if self.config.evaluation.ema and self.config.train.ema_decay:
+        if self.is_averaged:
             like["ema"] = shapes.ema
         found, at = self._restored(like | {"step": shapes.step}, step)
         variables = state_lib.generator_variables(
@@ -239,6 +248,11 @@ def begin(workdir: str | Path, config: Config, images: str = "") -> Run:
         raise UserError(
             f"workdir={str(workdir)!r} is a file; pass a directory, or a new name."
         )
+    if model_files.is_folder(workdir):
+        raise UserError(
+            f"workdir={str(workdir)!r} holds a model folder; train in another "
+            "--workdir."
+        )
     if SweepDir(workdir).exists():
         raise UserError(
             f"workdir={str(workdir)!r} holds a sweep; train in another --workdir, or "
@@ -279,28 +293,6 @@ def begin(workdir: str | Path, config: Config, images: str = "") -> Run:
                 "another --workdir."
             ) from None
     return dataclasses.replace(run, changes=tuple(changes))
-
-
-def load(
-    workdir: str | Path, step: int | str | None = None, ema: bool = True
-) -> tuple[Generator, dict[str, Any], Config]:
-    """Returns the generator of a run, its variables, and the run's config.
-
-    `generator.apply(variables, z, labels, train=False)` gives images in [-1, 1]. The
-    variables hold the moving average of the parameters if `ema` is set and the run
-    keeps one, the live running statistics, and `u` iterated on those parameters.
-
-    Args:
-      workdir: the directory of the run.
-      step: the step of a checkpoint; None: the newest that is not damaged.
-      ema: whether to take the averaged parameters instead of the live ones.
-
-    Raises:
-      UserError: no run, no checkpoint, none of that step, or a damaged one.
-    """
-    run = open_run(workdir)
-    generator, variables, _ = run.with_evaluation({"ema": ema}).load_generator(step)
-    return generator, variables, run.config
 
 
 def _number(step: int | str) -> int:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from experiments import imagenet128, quickstart
+from experiments import imagenet128, lsun64_port, quickstart
 from sagan_jax.commands import dry_run
 
 
@@ -41,6 +41,14 @@ def test_the_forms_of_the_convolutions_and_their_arithmetic_are_listed(
     found = re.search(r"([\d.]+) GFLOP per image in these forms", official)
     assert found
     assert float(found[1]) < 73
+
+
+def test_a_port_has_a_page_without_forms() -> None:
+    config = lsun64_port.get_config("smoke")
+    config.mesh.devices = 1
+    page = dry_run.dry_run(config)
+    assert re.search(r"GFLOP per image", page)
+    assert "convolutions on" not in page
 
 
 def test_the_state_is_parameters_and_second_moments(official: str) -> None:

@@ -49,3 +49,24 @@ def test_several_processes_that_are_not_there_are_one_sentence(workdir: Path) ->
 def test_without_a_workdir_or_a_config_there_is_nothing_to_open() -> None:
     with pytest.raises(UserError, match="--config is missing"):
         open_run(Options(config=None))
+
+
+@pytest.mark.parametrize(
+    ("workdir", "source", "is_on_hub"),
+    [
+        ("hf://me/cats@v1", "hf://me/cats@v1", True),
+        ("runs/hf", "runs/hf", False),
+        ("./m", "m", False),
+    ],
+)
+def test_a_workdir_may_be_an_address_on_the_hub(
+    workdir: str, source: str, is_on_hub: bool
+) -> None:
+    options = Options(config=None, workdir=workdir)
+    assert options.source() == source
+    assert options.is_on_hub == is_on_hub
+
+
+def test_a_run_is_not_trained_on_the_hub() -> None:
+    with pytest.raises(UserError, match=r"workdir='hf://me/cats' is a URL"):
+        Options(config=None, workdir="hf://me/cats").workdir_path()

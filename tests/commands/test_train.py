@@ -90,10 +90,13 @@ def test_each_sheet_is_logged_with_the_reach_of_attention() -> None:
     # The sheet has four classes by row, and two columns.
     z = sampling.latents(config.evaluation.seed, range(8), generator)
     labels = np.repeat(range(4), 2)
-    _, (layer,) = attention.of_generator(generator, variables, z, labels)
+    images, (layer,) = attention.of_generator(generator, variables, z, labels)
     found = attention_distance.reach(layer.weights, layer.queries, layer.keys)
+    (crossing,) = attention.crossings(config, images, [layer])
     last = lines[-1]
     del last["time"]
+    # After six steps no image may have both glyphs.
+    assert last.pop("cross_mass/attention16", None) == pytest.approx(crossing)
     assert last == {
         "step": 6,
         "distance_ratio/attention16": pytest.approx(found.distance_ratio, rel=1e-4),

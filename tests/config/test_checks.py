@@ -12,8 +12,15 @@ from sagan_jax.errors import UserError
 from sagan_jax.metrics.protocols import PROTOCOLS
 from sagan_jax.networks.attention import ATTENTION_BLOCKS, ATTENTION_FORMS
 from sagan_jax.networks.convolutions import CONVOLUTIONS
+from sagan_jax.networks.dcgan import LAYERS
+from sagan_jax.networks.dcgan_layers import NORM_SIDES
 from sagan_jax.networks.layers import CLASS_TABLES, INITIALIZERS
 from sagan_jax.networks.ops import ATTENTION_KERNELS
+from sagan_jax.networks.ports import PORTS
+from sagan_jax.networks.resnet import (
+    DISCRIMINATOR_NORMALIZATIONS,
+    GENERATOR_NORMALIZATIONS,
+)
 from sagan_jax.training.losses import LOSSES
 
 
@@ -25,6 +32,10 @@ def _config(**values: Any) -> Config:
         group, field = name.split("__")
         setattr(getattr(config, group), field, value)
     return config
+
+
+def _fields() -> list[tuple[str, Any]]:
+    return [(name, value) for name, value, _ in config_lib.fields_of(Config())]
 
 
 def _assert_refused(*words: str, **values: Any) -> None:
@@ -51,6 +62,11 @@ def test_a_config_of_four_classes_is_valid() -> None:
         ("model.class_tables", CLASS_TABLES),
         ("model.weight_init", INITIALIZERS),
         ("model.convolutions", CONVOLUTIONS),
+        ("model.family", ("resnet", *PORTS)),
+        ("model.generator_normalization", GENERATOR_NORMALIZATIONS),
+        ("model.discriminator_normalization", DISCRIMINATOR_NORMALIZATIONS),
+        ("model.generator_without_spectral_norm", LAYERS),
+        ("model.transposed_norm_side", NORM_SIDES),
         ("train.loss", LOSSES),
         ("evaluation.protocol", PROTOCOLS),
     ],
@@ -62,7 +78,9 @@ def test_choices_are_the_names_in_the_table(name: str, table: Iterable[str]) -> 
 @pytest.mark.parametrize("name", sorted(config_lib.CHOICES.keys() - {"train.trackers"}))
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
     words = (f"{name}='nonsense'", ", ".join(config_lib.CHOICES[name]))
-    _assert_refused(*words, **{name.replace(".", "__"): "nonsense"})
+    several = isinstance(dict(_fields())[name], tuple)
+    value = ("nonsense",) if several else "nonsense"
+    _assert_refused(*words, **{name.replace(".", "__"): value})
 
 
 @pytest.mark.parametrize("names", [("mlflow", "nonsense"), ("wandb,mlflow",)])
@@ -75,6 +93,20 @@ def test_an_unknown_name_among_several_is_refused(names: tuple[str, ...]) -> Non
 def test_several_names_and_none_are_valid() -> None:
     config_lib.validate(_config(train__trackers=("wandb", "mlflow")))
     config_lib.validate(_config(train__trackers=()))
+
+
+@pytest.mark.parametrize("normalization", ["batch", "both"])
+def test_simultaneous_updates_refuse_batch_norm_of_the_discriminator(
+    normalization: str,
+) -> None:
+    fields: dict[str, Any] = {"model__discriminator_normalization": normalization}
+    _assert_refused(
+        f"model.discriminator_normalization='{normalization}'",
+        "choose spectral or none, or updates=alternating",
+        train__updates="simultaneous",
+        **fields,
+    )
+    config_lib.validate(_config(**fields))
 
 
 # Bounds.

@@ -37,6 +37,24 @@ def test_fields_missing_from_json_keep_their_defaults() -> None:
     assert dataclasses.replace(config, model=Config().model) == Config()
 
 
+@pytest.mark.parametrize(("was", "now"), [("true", "spectral"), ("false", "none")])
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+def test_spectral_norm_of_earlier_versions_is_read_as_the_normalization(
+    network: str, was: str, now: str
+) -> None:
+    text = f'{{"model": {{"{network}_spectral_norm": {was}}}}}'
+    expected = Config()
+    setattr(expected.model, f"{network}_normalization", now)
+    assert config_lib.from_json(text) == expected
+
+
+@pytest.mark.parametrize("was", ["1", "[]", '"no"'])
+def test_another_value_of_an_earlier_field_is_refused(was: str) -> None:
+    config = config_lib.from_json(f'{{"model": {{"generator_spectral_norm": {was}}}}}')
+    with pytest.raises(UserError, match=r"^model\.generator_normalization="):
+        config_lib.validate(config)
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -13,6 +13,7 @@ import tiny_gan
 
 from sagan_jax.evaluation import interventions, sampling
 from sagan_jax.networks.attention import SelfAttention
+from sagan_jax.networks.dcgan import DcganGenerator
 from sagan_jax.networks.layers import SNConv
 
 C, H, W = 16, 4, 6
@@ -147,6 +148,26 @@ def test_a_check_changes_each_layer_alone_and_all_together(
             for change in interventions.CHANGES
         ),
     ]
+
+
+def test_the_generator_of_a_port_takes_the_same_changes() -> None:
+    generator = DcganGenerator(
+        resolution=16,
+        width=8,
+        latent_dim=16,
+        channel_multiples=(1, 1),
+        attention_resolutions=(8,),
+        attention_form="port",
+    )
+    variables = jax.jit(generator.init)(jax.random.key(0), Z)
+    closed, apply = variables["params"], jax.jit(generator.apply)
+    layer = {**closed["attention8"], "gamma": np.float32(1)}
+    opened = {**variables, "params": {**closed, "attention8": layer}}
+    changed = interventions.intervened(generator, "gamma 0", ("attention8",))
+    found, expected = jax.jit(changed.apply)(opened, Z), apply(variables, Z)
+    # Two programs, which may round differently.
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert np.abs(apply(opened, Z) - expected).max() > 1e-3
 
 
 def test_a_check_measures_the_change_of_images_and_of_scores() -> None:

@@ -91,7 +91,8 @@ def test_scores_equal_those_of_the_features_of_both_sets(
     scores: dict[str, Any], sets: tuple[np.ndarray, np.ndarray]
 ) -> None:
     expected = fid.frechet_distance(*sets)
-    np.testing.assert_allclose(scores["FD-192"], expected, rtol=1e-9)
+    # Passes of another size, on other machines, change the last bits of features.
+    np.testing.assert_allclose(scores["FD-192"], expected, rtol=1e-6)
     found = scores["density"], scores["coverage"]
     assert found == prdc.density_coverage(*sets)
     assert set(scores["intra-FD-192_classes"]) == {"0", "1", "2", "3"}
@@ -118,7 +119,7 @@ def test_truncated_latents_are_scored_on_request(
     fake = extract(np.concatenate(list(batches)))["192"]
     found = scorer.score(run.generator, variables, count=COUNT, seed=3, truncation=0.5)
     expected = fid.frechet_distance(sets[0], fake)
-    np.testing.assert_allclose(found["FD-192"], expected, rtol=1e-9)
+    np.testing.assert_allclose(found["FD-192"], expected, rtol=1e-6)
 
 
 def test_agreement_is_scored_together_with_other_metrics(
@@ -276,6 +277,21 @@ def test_grey_images_are_scored_as_the_rgb_that_their_files_become(
     assert found.facts()["reference_preprocessing"].endswith(
         "grey to RGB without alpha"
     )
+
+
+def test_with_a_reference_the_training_images_are_not_needed(
+    weight_file: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    for index in range(2):
+        image = np.full((32, 32, 3), 100 * index, np.uint8)
+        (tmp_path / f"{index}.png").write_bytes(grid.encode_png(image))
+    # As in a model folder, whose config keeps no path.
+    changes = {"data__source": "folder", "data__path": "", "model__num_classes": 0}
+    changes |= {"evaluation__metrics": "fid", "evaluation__tap": "64"}
+    with pytest.raises(UserError, match=r"data\.path=''.*--evaluation\.reference"):
+        scorer_lib.Scorer(_run(weight_file, **changes).config)
+    run = _run(weight_file, evaluation__reference=str(tmp_path), **changes)
+    assert sorted(scorer_lib.Scorer(run.config).indices()) == [0, 1]
 
 
 def test_agreement_alone_needs_no_weights(tmp_path: pathlib.Path) -> None:

@@ -35,7 +35,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "no spectral norm": (
         "mmgeneration",
-        {"generator_spectral_norm": False, "class_tables": "one_plus"},
+        {"generator_normalization": "none", "class_tables": "one_plus"},
     ),
 }
 
@@ -204,7 +204,7 @@ def test_spectral_norm_of_some_layers_is_multiplied_into_them(tmp_path: Path) ->
     del generator["linear.u0"]
     converted = _read(tmp_path, generator)
     model = converted.config.model
-    assert not model.generator_spectral_norm
+    assert model.generator_normalization == "none"
     assert any("spectral norm" in note for note in converted.notes)
     assert converted.generator is not None
     assert not converted.generator["spectral"]

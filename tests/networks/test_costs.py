@@ -4,7 +4,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import cifar10, imagenet128, quickstart
+from experiments import (
+    celeba128_port,
+    cifar10,
+    imagenet128,
+    lsun64_port,
+    quickstart,
+)
 from sagan_jax import networks
 from sagan_jax.commands import dry_run
 from sagan_jax.config import Config
@@ -78,13 +84,22 @@ def test_parameters_of_the_official_networks_are_exact() -> None:
         _config(128, 32, 16, attention=64, classes=3),
         quickstart.get_config(),
         cifar10.get_config(),
+        celeba128_port.get_config(),
+        lsun64_port.get_config(),
     ],
-    ids=["32", "64 without labels", "128", "quickstart", "cifar10"],
+    ids=["32", "64 without labels", "128", "quickstart", "cifar10", "celeba", "lsun"],
 )
 def test_parameters_equal_those_of_flax(config: Config) -> None:
     ours = (costs.generator_cost(config.model), costs.discriminator_cost(config.model))
     generator, discriminator = ours
     assert (generator.parameters, discriminator.parameters) == _parameters(config)
+
+
+@pytest.mark.parametrize("config", [_config(32, 16, 32, 16), lsun64_port.get_config()])
+def test_batch_norm_of_the_discriminator_is_counted(config: Config) -> None:
+    config.model.discriminator_normalization = "batch"
+    found = costs.discriminator_cost(config.model).parameters
+    assert found == _parameters(config)[1]
 
 
 def test_widths_and_attention_of_one_network_are_counted() -> None:

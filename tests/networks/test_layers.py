@@ -415,6 +415,26 @@ def test_running_statistics_follow_the_mean_of_the_groups_moments() -> None:
         np.testing.assert_allclose(updates["batch_stats"]["var"], var, rtol=1e-4)
 
 
+def test_evaluation_may_normalise_with_the_moments_of_the_whole_batch() -> None:
+    variables = _norm_variables()
+    norm = _norm(batch_moments=True, group_size=3)
+    out, updates = norm.apply(variables, X, Y, mutable=["batch_stats"])
+    expected = _norm().apply(variables, X, Y, train=True)
+    np.testing.assert_allclose(out, expected, rtol=1e-6)
+    jax.tree.map(
+        np.testing.assert_array_equal, updates["batch_stats"], variables["batch_stats"]
+    )
+
+
+def test_a_norm_without_a_learned_scale_has_a_scale_of_1() -> None:
+    norm = _norm(num_classes=0, learned_scale=False)
+    variables = norm.init(jax.random.key(0), X)
+    assert variables["params"].keys() == {"bias"}
+    with_scale = _norm(num_classes=0)
+    expected = with_scale.apply(with_scale.init(jax.random.key(0), X), X, train=True)
+    np.testing.assert_array_equal(norm.apply(variables, X, train=True), expected)
+
+
 def test_a_group_is_normalised_independently_of_the_others() -> None:
     variables = _norm_variables()
     out = _norm(group_size=2).apply(variables, X, Y, train=True)

@@ -330,13 +330,14 @@ def test_fields_of_a_kernel_reach_every_kernel(kind: Any) -> None:
     fields = {
         "spectral_norm_eps": 1e-3,
         "spectral_norm_warmup": 7,
+        "spectral_norm_in_evaluation": True,
         "stop_gradient_uv": False,
         "weight_init": "orthogonal",
         "convolutions": "plain",
     }
-    # Every option but these two, which have tests of their own.
+    # Every option but this one, which has tests of its own.
     options = {field.name for field in dataclasses.fields(KernelOptions)}
-    assert fields.keys() == options - {"spectral_norm", "dtype"}
+    assert fields.keys() == options - {"dtype"}
     tables = {"class_tables": "one_plus_spectral"} if kind is Generator else {}
     network = kind(
         resolution=32,
@@ -371,9 +372,59 @@ def test_only_the_last_norm_is_unconditional_and_slower() -> None:
 @networks
 def test_without_spectral_norm_no_layer_has_a_u(kind: Any) -> None:
     network = kind(
-        resolution=32, width=4, attention_resolutions=(16,), spectral_norm=False
+        resolution=32, width=4, attention_resolutions=(16,), normalization="none"
     )
     assert "spectral" not in _shapes(network)
+
+
+@pytest.mark.parametrize(
+    ("normalization", "collections"),
+    [
+        ("none", {"params"}),
+        ("batch", {"params", "batch_stats"}),
+        ("spectral", {"params", "spectral"}),
+        ("both", {"params", "batch_stats", "spectral"}),
+    ],
+)
+def test_a_discriminator_has_the_state_of_its_normalization(
+    normalization: str, collections: set[str]
+) -> None:
+    network = Discriminator(
+        resolution=32,
+        width=4,
+        attention_resolutions=(16,),
+        normalization=normalization,
+        batch_norm_decay=0.5,
+        batch_norm_eps=1e-3,
+        batch_norm_group_size=2,
+    )
+    assert _shapes(network).keys() == collections
+    norms = [m for m in _modules(network) if isinstance(m, ConditionalBatchNorm)]
+    # Two for each of the four blocks, without the one that would see the image.
+    assert len(norms) == (7 if "batch_stats" in collections else 0)
+    assert {(m.num_classes, m.decay, m.epsilon, m.group_size) for m in norms} <= {
+        (0, 0.5, 1e-3, 2)
+    }
+
+
+def test_a_normed_block_in_numpy() -> None:
+    norm = functools.partial(ConditionalBatchNorm, epsilon=0.0)
+    block = DiscriminatorBlock(
+        features=2,
+        resample="",
+        conv=functools.partial(SNConv, spectral_norm=False, kernel_size=1),
+        norm=norm,
+    )
+    x = np.random.default_rng(0).normal(size=(3, 2, 2, 2)).astype(np.float32)
+    variables = block.init(jax.random.key(0), x, True)
+    kernels = [np.asarray(variables["params"][f"conv{i}"]["kernel"]) for i in (1, 2)]
+
+    def activated(y: np.ndarray) -> np.ndarray:
+        normed = (y - y.mean((0, 1, 2))) / y.std((0, 1, 2))
+        return np.maximum(normed, 0.0)
+
+    y = activated(activated(x) @ kernels[0][0, 0]) @ kernels[1][0, 0]
+    np.testing.assert_allclose(block.apply(variables, x, True), x + y, atol=1e-5)
 
 
 @networks

@@ -1,5 +1,6 @@
 """Sheets of images, pixel by pixel, and their files."""
 
+import io
 import pathlib
 
 import numpy as np
@@ -70,3 +71,25 @@ def test_a_failed_write_leaves_the_earlier_png(tmp_path: pathlib.Path) -> None:
         grid.save_png(np.zeros((9, 9, 5), np.uint8), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("channels", "mode"), [(1, "RGB"), (2, "RGBA"), (3, "RGB"), (4, "RGBA")]
+)
+def test_a_wide_picture_becomes_a_small_webp(channels: int, mode: str) -> None:
+    ramp = np.linspace(0, 255, 200)[None, :, None]
+    picture = np.broadcast_to(ramp, (100, 200, channels)).astype(np.uint8).copy()
+    if channels in (2, 4):
+        picture[..., -1] = 200  # no alpha is kept where all is opaque
+    with Image.open(io.BytesIO(grid.encode_webp(picture, widest=50))) as image:
+        assert (image.format, image.mode, image.size) == ("WEBP", mode, (50, 25))
+        # In the middle of each pixel; the compression loses some levels.
+        middle = np.linspace(0, 255, 200).reshape(50, 4).mean(1)
+        found = np.asarray(image, float)[12, 5:-5, 0]
+        np.testing.assert_allclose(found, middle[5:-5], atol=6)
+
+
+def test_a_narrow_picture_keeps_its_size_as_webp() -> None:
+    content = grid.encode_webp(np.zeros((9, 7, 3), np.uint8), widest=50)
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.size == (7, 9)

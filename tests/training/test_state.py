@@ -188,7 +188,7 @@ def test_without_an_average_the_live_generator_is_evaluated() -> None:
 
 
 def test_an_average_without_spectral_norm_needs_no_iterations() -> None:
-    run = tiny_gan.build(model__generator_spectral_norm=False, model__num_classes=0)
+    run = tiny_gan.build(model__generator_normalization="none", model__num_classes=0)
     live = tiny_gan.random_state(run).generator.variables
     assert live["spectral"] == {}
     ema = jax.tree.map(lambda x: 2 * x, live["params"])

@@ -471,12 +471,13 @@ def test_step_counts_its_calls() -> None:
         {"model__class_tables": "one_plus_spectral", "train__d_steps": 3},
         {"model__attention_block": "residual", "model__channels": 1},
         {
-            "model__generator_spectral_norm": False,
-            "model__discriminator_spectral_norm": False,
+            "model__generator_normalization": "none",
+            "model__discriminator_normalization": "none",
             "model__attention_resolutions": (),
         },
+        {"model__discriminator_normalization": "both"},
     ],
-    ids=["bfloat16", "class tables", "control", "plain networks"],
+    ids=["bfloat16", "class tables", "control", "plain networks", "batch norm"],
 )
 def test_a_step_keeps_every_shape_and_type(changes: dict[str, Any]) -> None:
     run = tiny_gan.build(**changes)
