@@ -34,8 +34,8 @@ LEVELS = {
 PACKAGES = {
     "config": ["fields values", "json_form smoke", "checks", "sweep"],
     "files": [
-        "cache lock names paths tensor_file terminal torch_file whole",
-        "json_lines manifest",
+        "cache lock names paths tensor_file terminal torch_pickle whole",
+        "json_lines manifest torch_file",
     ],
     "runtime": [
         "compiled dependencies keys machine processes provenance stop stored",
@@ -110,8 +110,11 @@ PACKAGES = {
         "sweep_page",
     ],
     "interop": [
-        "card push",
-        "model_folder",
+        "artifact card layout push spectral tensors",
+        "biggan layers mmgeneration model_folder studiogan",
+        "networks_in",
+        "foreign",
+        "convert export",
         "__main__",
     ],
     "commands": [
@@ -171,6 +174,9 @@ WITHOUT_JAX += ("pictures.packed_maps", "pictures.page", "pictures.report")
 WITHOUT_JAX += ("pictures.run_curves", "pictures.seed_charts", "pictures.sweep_runs")
 WITHOUT_JAX += ("pictures.sweep_page", "workdir.run_files")
 WITHOUT_JAX += ("pictures.run_tables", "pictures.viridis")
+WITHOUT_JAX += ("interop.layout", "interop.spectral", "interop.tensors")
+WITHOUT_JAX += ("interop.biggan", "interop.mmgeneration", "interop.studiogan")
+WITHOUT_JAX += ("interop.layers", "interop.networks_in")
 WITH_JAX = ("metrics.comparison",)  # which reports the device it ran on
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 

@@ -37,6 +37,7 @@ class ModelConfig:
     attention_bias: bool = False
     generator_normalization: str = "spectral"  # of its kernels; or none
     discriminator_normalization: str = "spectral"  # or none, batch, both
+    discriminator_rectified_shortcut: bool = False  # as in-place ReLUs of ports have it
     # Ports: layers without spectral norm, first or last.
     generator_without_spectral_norm: tuple[str, ...] = ()
     discriminator_without_spectral_norm: tuple[str, ...] = ()

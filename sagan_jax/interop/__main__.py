@@ -10,6 +10,8 @@ from sagan_jax.errors import UserError
 from sagan_jax.files import terminal
 
 COMMANDS = {
+    "convert": "convert",
+    "export": "export",
     "save": "model_folder",
     "push": "push",
 }

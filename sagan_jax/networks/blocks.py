@@ -55,6 +55,9 @@ class DiscriminatorBlock(nn.Module):
       features: number of output channels.
       resample: 'down' halves the side, '' keeps it.
       first: whether this is the first block of the network.
+      rectified_shortcut: whether the shortcut of later blocks receives the rectified
+        input, as in ports whose ReLUs work in place. Published: the raw input. With
+        batch norms it has no effect: there the ReLUs work on the outputs of norms.
       conv: constructor of the convolutions.
       norm: constructor of batch norms before both activations, as in
         `POSTECH-CVLab/PyTorch-StudioGAN:src/models/resnet.py`, which normalises the
@@ -64,6 +67,7 @@ class DiscriminatorBlock(nn.Module):
     features: int = 0
     resample: str = "down"
     first: bool = False
+    rectified_shortcut: bool = False
     conv: Callable[..., SNConv] = SNConv
     norm: Callable[..., ConditionalBatchNorm] | None = None
     name: str | None = None
@@ -71,7 +75,8 @@ class DiscriminatorBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Returns [N, H/2, W/2, features], or [N, H, W, features], for [N, H, W, C]."""
-        # The raw input, also where an in-place ReLU of a port would rectify it.
+        if self.rectified_shortcut and not self.first and self.norm is None:
+            x = nn.relu(x)
         shortcut = x
         if self.first:
             shortcut = self.conv(

@@ -164,9 +164,18 @@ def _product(layer: Layer, result: str, a: jax.Array, b: jax.Array) -> forms.Pro
         2 * side if layer.name == small else side,
         inputs,
         outputs,
-        a.shape[0],
+        _batch(a),
         half=jnp.finfo(a.dtype).bits < 32,
     )
+
+
+def _batch(a: jax.Array) -> int:
+    """Returns the number of images, or a usual one where it is a symbol."""
+    # jax.export leaves it open; the forms of any number are equal.
+    return a.shape[0] if isinstance(a.shape[0], int) else _USUAL_BATCH
+
+
+_USUAL_BATCH = 64
 
 
 def _computed(

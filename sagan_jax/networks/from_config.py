@@ -66,7 +66,10 @@ def build(model: config_lib.ModelConfig) -> tuple[Generator, Discriminator]:
     if model.family == RESNET:
         _check_ports_only(model)
         generator = Generator(**for_generator)
-        discriminator = Discriminator(**for_discriminator)
+        discriminator = Discriminator(
+            rectified_shortcut=model.discriminator_rectified_shortcut,
+            **for_discriminator,
+        )
     else:
         generator = DcganGenerator(
             family=model.family,

@@ -193,6 +193,7 @@ class Discriminator(nn.Module, KernelOptions):
       normalization: a name in DISCRIMINATOR_NORMALIZATIONS. With batch norm, logits
         depend on the other images of a batch: real and fake images should be judged in
         separate calls, since their moments would mix.
+      rectified_shortcut: see blocks.DiscriminatorBlock.
 
     References: `brain-research/self-attention-gan:discriminator.py`
       `discriminator_test`; Miyato and Koyama 2018, https://arxiv.org/abs/1802.05637,
@@ -211,6 +212,7 @@ class Discriminator(nn.Module, KernelOptions):
     attention_kernel: str = "plain"
     attention_spectral_norm: bool = True
     attention_bias: bool = False
+    rectified_shortcut: bool = False
     batch_norm_group_size: int = 0
     batch_norm_decay: float = 0.999
     batch_norm_eps: float = 1e-5
@@ -292,6 +294,7 @@ class Discriminator(nn.Module, KernelOptions):
                 features=stage.features,
                 resample=stage.resample,
                 first=number == 1,
+                rectified_shortcut=self.rectified_shortcut,
                 conv=conv,
                 norm=norm,
                 name=f"block{number}",

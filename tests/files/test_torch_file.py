@@ -1,11 +1,15 @@
 """Files of torch.save, valid, damaged and malicious, read without PyTorch."""
 
+import argparse
 import collections
 import io
 import os
 import pathlib
 import pickle
 import re
+import sys
+import tracemalloc
+import types
 import zipfile
 
 import numpy as np
@@ -15,7 +19,7 @@ from image_files import put
 from torch_files import CONTAINERS, Storage, Tensor, legacy, tensor, zipped
 
 from sagan_jax.errors import UserError
-from sagan_jax.files import torch_file
+from sagan_jax.files import torch_file, torch_pickle
 
 CUBE = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 both = pytest.mark.parametrize("container", CONTAINERS.values(), ids=CONTAINERS)
@@ -270,3 +274,124 @@ def test_files_of_pytorch_are_read(tmp_path, zip_form):
     found = torch_file.read(path).tensors
     for name, value in tree.items():
         np.testing.assert_array_equal(found[name], value.detach().float().numpy())
+
+
+def nested(folder, content):
+    return torch_file.open_nested(put(folder / "a.pth", content))
+
+
+@both
+def test_dicts_of_tensors_are_found_wherever_they_lie(tmp_path, container):
+    first = Storage(CUBE.ravel(), "0")
+    tree = {
+        "state_dict": {"a": Tensor(first, (24,), (1,)), "step": 5},
+        "optimizer": {"state": {0: {"b": tensor(CUBE[0], "1")}}, "lr": [0.1]},
+        "c": Tensor(first, (6,), (4,), 2),
+        "meta": {"text": "x", "none": None},
+    }
+    found = nested(tmp_path, container(tree)).groups
+    assert {name: list(group) for name, group in found.items()} == {
+        "": ["c"],
+        "state_dict": ["a"],
+        "optimizer/state/0": ["b"],
+    }
+    np.testing.assert_array_equal(found["state_dict"]["a"].read(), CUBE.ravel())
+    np.testing.assert_array_equal(found["optimizer/state/0"]["b"].read(), CUBE[0])
+    assert found[""]["c"].shape == (6,)
+    assert found[""]["c"].nbytes == 24
+    np.testing.assert_array_equal(found[""]["c"].read(), [2, 6, 10, 14, 18, 22])
+
+
+@both
+def test_what_lies_beside_tensors_is_left_out(tmp_path, container):
+    tree = {
+        "scalar": np.float64(1.5),
+        "array": np.arange(5),
+        "counts": collections.defaultdict(list, a=[1]),
+        "seen": collections.Counter("abca"),
+        "set": {1, 2},
+        "arguments": argparse.Namespace(lr=0.1, names=["x"]),
+        "empty": Tensor(Storage(CUBE.ravel()), (0,), (1,)),
+        "a": tensor(CUBE, "1"),
+    }
+    found = nested(tmp_path, container(tree)).groups
+    assert list(found) == [""]
+    assert list(found[""]) == ["a"]
+
+
+@both
+def test_a_log_of_mmengine_is_left_out(tmp_path, container, monkeypatch):
+    name = "mmengine.logging.history_buffer"
+    kind = type("HistoryBuffer", (), {"__module__": name})
+    module = types.ModuleType(name)
+    module.HistoryBuffer = kind
+    # Pickling by reference imports every package above.
+    for part in ("mmengine", "mmengine.logging"):
+        monkeypatch.setitem(sys.modules, part, types.ModuleType(part))
+    monkeypatch.setitem(sys.modules, name, module)
+    log = kind()
+    log._log_history, log._methods = np.arange(3.0), {"mean": 1}
+    tree = {"message_hub": {"loss": log}, "state_dict": {"a": tensor(CUBE, "0")}}
+    found = nested(tmp_path, container(tree)).groups
+    assert list(found) == ["state_dict"]
+
+
+@both
+@pytest.mark.parametrize("function", [os.system, eval, getattr, pathlib.Path])
+def test_calls_beside_tensors_are_refused_and_not_executed(
+    tmp_path, container, function, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    tree = {"meta": {"x": Call(function, "mkdir evil")}, "a": tensor(CUBE, "0")}
+    with pytest.raises(UserError, match="is not part of a tensor"):
+        nested(tmp_path, container(tree))
+    assert os.listdir(tmp_path) == ["a.pth"]
+
+
+def test_dicts_that_hold_each_other_many_times_take_no_time(tmp_path):
+    tree = {"a": tensor(CUBE, "0")}
+    for _ in range(100):  # 2**100 ways down
+        tree = {"x": tree, "y": tree}
+    assert nested(tmp_path, zipped(tree)).groups == {}
+
+
+def test_a_flipped_bit_is_found_when_its_tensor_is_read(tmp_path):
+    content = bytearray(zipped({"a": tensor(CUBE, "0"), "b": tensor(CUBE[0], "1")}))
+    content[content.index(CUBE.tobytes()) + 3] ^= 1
+    found = nested(tmp_path, bytes(content)).groups[""]
+    np.testing.assert_array_equal(found["b"].read(), CUBE[0])
+    with pytest.raises(UserError, match=r"Bad CRC-32 .* download it again"):
+        found["a"].read()
+
+
+def test_a_tensor_larger_than_its_storage_is_not_made(tmp_path):
+    many = Tensor(Storage(CUBE.ravel()), (2**20, 2**20), (0, 0))
+    found = nested(tmp_path, zipped({"a": many})).groups[""]["a"]
+    with pytest.raises(UserError, match="repeats values"):
+        found.read()
+
+
+def test_a_huge_nested_file_is_not_opened(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch_file, "MAX_BYTES_NESTED", 10)
+    with pytest.raises(UserError, match="it has 12 bytes, more than 10"):
+        nested(tmp_path, b"hello, world")
+
+
+def test_a_pickle_of_too_many_steps_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch_pickle, "_MOST_OPCODES", 20)
+    with pytest.raises(UserError, match="more steps than tensors need"):
+        nested(tmp_path, zipped({"a": tensor(CUBE, "0")}))
+
+
+def test_opening_a_large_file_takes_no_memory(tmp_path):
+    values = np.zeros(2**25, np.float32)  # 128 MiB
+    tree = {"a": tensor(values, "0"), "b": tensor(CUBE, "1")}
+    (tmp_path / "a.pth").write_bytes(zipped(tree))
+    del values, tree
+    tracemalloc.start()
+    found = torch_file.open_nested(tmp_path / "a.pth").groups[""]
+    assert found["a"].read().sum() == 0
+    np.testing.assert_array_equal(found["b"].read(), CUBE)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**20

@@ -113,6 +113,12 @@ def test_the_official_networks_refuse_the_ports_fields(field: str) -> None:
         build(ModelConfig(**{field: value}))
 
 
+def test_only_the_discriminator_has_a_rectified_shortcut() -> None:
+    assert not build(ModelConfig())[1].rectified_shortcut
+    model = ModelConfig(discriminator_rectified_shortcut=True)
+    assert build(model)[1].rectified_shortcut
+
+
 def test_build_refuses_unsupported_fields() -> None:
     with pytest.raises(UserError, match=r"^resolution=48 .*; choose 32"):
         build(ModelConfig(resolution=48))

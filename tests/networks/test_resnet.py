@@ -775,6 +775,38 @@ def test_a_later_block_s_shortcut_sees_its_raw_input() -> None:
     np.testing.assert_array_equal(out, x)
 
 
+def test_a_rectified_shortcut_sees_no_negative_input() -> None:
+    block = DiscriminatorBlock(
+        features=2,
+        resample="",
+        rectified_shortcut=True,
+        conv=functools.partial(SNConv, spectral_norm=False),
+    )
+    zeros = {"kernel": jnp.zeros((3, 3, 2, 2)), "bias": jnp.zeros(2)}
+    x = np.stack([-np.ones((1, 4, 4)), np.full((1, 4, 4), 2.0)], axis=-1)
+    out = block.apply({"params": {"conv1": zeros, "conv2": zeros}}, x, train=False)
+    np.testing.assert_array_equal(out, np.maximum(x, 0))
+
+
+def test_the_first_block_s_shortcut_sees_the_image_in_any_case() -> None:
+    options = {"spectral_norm": False}
+    image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 4, 4, 3)))
+    raw, rectified = (
+        DiscriminatorBlock(
+            features=2,
+            first=True,
+            rectified_shortcut=rectified,
+            conv=functools.partial(SNConv, **options),
+        )
+        for rectified in (False, True)
+    )
+    variables = raw.init(jax.random.key(0), image, train=False)
+    np.testing.assert_array_equal(
+        raw.apply(variables, image, train=False),
+        rectified.apply(variables, image, train=False),
+    )
+
+
 # Unconditional networks, and other channels.
 
 
