@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return generated[shown[index]]
 
     def measured(name: str, images: Images, count: int) -> Rows:
-        return _measured(options.out, name, images, count, extractor, options.portion)
+        return features_of(options.out, name, images, count, extractor, options.portion)
 
     sets: dict[str, Images] = {"A": a, "run": run, "blur": blurred(a), "noise": noise}
     sets["noisy"] = noisy(a, 25.0)
@@ -145,7 +145,7 @@ def linear_classifier(
     return lambda rows: design(rows) @ kernel
 
 
-def _measured(
+def features_of(
     out: Path,
     name: str,
     images: Images,

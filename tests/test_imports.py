@@ -80,7 +80,7 @@ PACKAGES = {
         "paired protocols rows",
         "nearest statistics sweep_cells",
         "contrasts measured statistics_files",
-        "fid inception_score kid prdc sweep_table",
+        "fid inception_score kid mind prdc sweep_table",
         "intra_fid",
         "scores",
         "plan",

@@ -71,8 +71,11 @@ def check(sweep: Sweep) -> None:
 
 
 def _check_measure(measure: str, config: Config) -> None:
-    if re.fullmatch(r"(gamma|attention)/.+|[FK]D-\d+(_\w+)?|intra-FD-\d+.*", measure):
-        return  # which layers and taps there are is known later
+    if re.fullmatch(
+        r"(gamma|attention)/.+|([FK]D|MIND)-\d+(_\w+)?|intra-FD-\d+.*|KID_rbf(_\w+)?",
+        measure,
+    ):
+        return  # which layers, taps and kernels there are is known later
     known = [c for metric in scores.METRICS.values() for c in metric.columns]
     if config.data.source == "synthetic":
         known = [*_AGREEMENT, *known]

@@ -35,6 +35,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "train.updates": ("alternating", "simultaneous"),
     "train.trackers": ("wandb", "trackio", "mlflow"),
     "evaluation.statistics": ("running", "standing", "batch"),
+    "evaluation.kid_kernel": ("poly", "rbf"),
     "evaluation.protocol": (
         "torch-fidelity",
         "pytorch-fid",

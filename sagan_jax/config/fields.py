@@ -123,6 +123,7 @@ class EvaluationConfig:
     standing_batches: int = 16
     standing_batch_size: int = 64
     metrics: str = ""  # such as fid,kid; '': agreement if synthetic, else the default
+    kid_kernel: str = "poly"  # or rbf; see metrics/kid.py
     protocol: str = "torch-fidelity"  # measurement rules; see metrics/protocols.py
     tap: str = ""  # Inception layer; '': the last in the weights, at most 2048
     weights: str = ""  # file of Inception weights; '': from the cache, or downloaded

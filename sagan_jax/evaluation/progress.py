@@ -67,15 +67,17 @@ def is_observed(run: Run, step: int) -> bool:
 def best(run: Run) -> Line | None:
     """Returns the evaluation with the best score; None if there is none.
 
-    The Frechet distance decides if it was measured, and the disagreement otherwise.
+    The first distance of evaluation.metrics decides, a Frechet distance or a Monge
+    inception distance, and the disagreement if none was measured.
     """
     lines = [
         line
         for line in json_lines.read(run.evaluations)
         if json_lines.step_of(line) is not None
     ]
-    names = {name for line in lines for name in line}
-    chosen = sorted(n for n in names if re.fullmatch(r"FID|FD-\d+", n))
+    # A line holds its scores in the order of evaluation.metrics.
+    names = dict.fromkeys(name for line in lines for name in line)
+    chosen = [n for n in names if re.fullmatch(r"FID|FD-[^_]+|MIND(-[^_]+)?", n)]
     chosen += ["score"] if "score" in names else []
     scored = [line for line in lines if chosen and _is_score(line.get(chosen[0]))]
     if not scored:

@@ -140,6 +140,7 @@ class Scorer:
                 self._by_network,
                 protocol=self.protocol,
                 frechet=self._frechet,
+                kid_kernel=self._config.evaluation.kid_kernel,
             )
         return found
 
@@ -191,6 +192,7 @@ class Scorer:
             "reference_split": real.provenance.split,
             "reference_preprocessing": real.provenance.preprocessing,
             "reference_images": len(real.features),
+            **scores.settings(self._by_network, self._config.evaluation.kid_kernel),
         }
 
     def _differences(self) -> str:

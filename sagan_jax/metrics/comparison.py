@@ -52,6 +52,7 @@ def compare(request: Request, *, progress: bool = True) -> Line:
         planned.metrics,
         protocol=protocol,
         frechet=inception_weights.metric_name(made.tap, planned.weights),
+        kid_kernel=request.kid_kernel,
     )
     line = {
         "protocol": protocol.name,
@@ -59,6 +60,7 @@ def compare(request: Request, *, progress: bool = True) -> Line:
         "time": round(time.time(), 3),
         "metrics": planned.metrics,
         "left_out": planned.left_out,
+        **scores.settings(planned.metrics, request.kid_kernel),
         **real_facts,
         **fake_facts,
         "images": made.preprocessing,

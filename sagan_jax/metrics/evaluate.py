@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sagan_jax.errors import UserError
 from sagan_jax.extractors import inception_layers
 from sagan_jax.files import names, terminal
-from sagan_jax.metrics import comparison, protocols, scores
+from sagan_jax.metrics import comparison, kid, protocols, scores
 from sagan_jax.metrics.comparison import Line
 from sagan_jax.metrics.plan import Request
 from sagan_jax.runtime import devices
@@ -131,6 +131,12 @@ _OPTIONS: tuple[tuple[str, type, str, str], ...] = (
         "TAP",
         f"layer to take features from: {', '.join(inception_layers.TAPS)} (default: "
         "the last one that the weights cover, up to 2048)",
+    ),
+    (
+        "kid_kernel",
+        str,
+        "NAME",
+        f"kernel of kid: {', '.join(kid.KERNELS)} (default: poly, which is KID)",
     ),
     (
         "batch_size",

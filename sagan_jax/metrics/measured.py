@@ -36,11 +36,13 @@ class Sets:
       real: the reference; statistics are enough for some metrics.
       fake: the generated images.
       protocol: the evaluator whose conventions apply.
+      kid_kernel: a name from kid.KERNELS.
     """
 
     real: Measured | Statistics
     fake: Measured
     protocol: Protocol
+    kid_kernel: str = "poly"
 
     @property
     def real_features(self) -> Rows:

@@ -15,6 +15,7 @@ from sagan_jax.files import paths, whole
 from sagan_jax.metrics import (
     image_sets,
     intra_fid,
+    kid,
     protocols,
     rows,
     scores,
@@ -37,6 +38,7 @@ class Request:
       protocol: a name from protocols.PROTOCOLS.
       weights: a weights file; '' means the public weights, see inception_weights.load.
       tap: the layer; '' means the last one that the weights cover, up to '2048'.
+      kid_kernel: a name from kid.KERNELS.
       batch_size: images per pass on each device; 0 means the default of Extractor.
       json: a file to append the line to; '' means none.
       save_statistics: an .npz to write the statistics of the real images to; '' means
@@ -51,6 +53,7 @@ class Request:
     protocol: str = "torch-fidelity"
     weights: str = ""
     tap: str = ""
+    kid_kernel: str = "poly"
     batch_size: int = 0
     json: str = ""
     save_statistics: str = ""
@@ -156,6 +159,7 @@ def name_of(path: str) -> str:
 
 
 def _check_options(request: Request) -> None:
+    kid.check_kernel(request.kid_kernel)
     if request.batch_size < 0:
         raise UserError(
             f"batch_size={request.batch_size} is negative; set it to 1 or more, or to "

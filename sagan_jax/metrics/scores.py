@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sagan_jax.errors import UserError, naming
-from sagan_jax.metrics import fid, inception_score, intra_fid, kid, prdc
+from sagan_jax.metrics import fid, inception_score, intra_fid, kid, mind, prdc
 from sagan_jax.metrics.measured import Measured, Sets
 from sagan_jax.metrics.protocols import Protocol
 from sagan_jax.metrics.statistics import Statistics, check_same_pipeline
@@ -20,7 +20,8 @@ class Metric:
     Attributes:
       function: computes one value per column.
       columns: names of the values. They apply to tap 2048 of the public weights;
-        elsewhere FID becomes FD-<tap>, and KID becomes KD-<tap>.
+        elsewhere FID becomes FD-<tap>, KID becomes KD-<tap>, and MIND becomes
+        MIND-<tap>. With the kernel 'rbf', KID becomes KID_rbf.
       least: smallest numbers of real and of generated images.
       needs_real_images: whether a mean and a covariance of the real images are not
         enough.
@@ -49,6 +50,11 @@ METRICS = {
     ),
     "kid": Metric(
         function=kid.score, columns=("KID", "KID_std", "KID_subset"), least=(2, 2)
+    ),
+    "mind": Metric(
+        function=mind.score,
+        columns=("MIND", "MIND_floor", "MIND_images", "MIND_floor_images"),
+        least=(2, 1),
     ),
     "precision_recall": Metric(
         function=prdc.score_precision_recall,
@@ -113,6 +119,7 @@ def compute(
     *,
     protocol: Protocol,
     frechet: str,
+    kid_kernel: str = "poly",
 ) -> Scores:
     """Returns the values of the metrics by column name.
 
@@ -123,17 +130,20 @@ def compute(
       protocol: the evaluator whose conventions apply.
       frechet: name of the Frechet distance: 'FID' only for the last features of the
         public network; see inception_weights.metric_name.
+      kid_kernel: a name from kid.KERNELS.
 
     Raises:
-      UserError: an unknown metric, a metric whose requirements are not met, sets that
-        were measured differently, or too few images.
+      UserError: an unknown metric or kernel, a metric whose requirements are not met,
+        sets that were measured differently, or too few images.
     """
     check_metrics(metrics)
     _check_alike(real, fake)
-    sets = Sets(real, fake, protocol)
+    sets = Sets(real, fake, protocol, kid_kernel)
     scores: Scores = {}
     for name in metrics:
-        columns = [_renamed(column, frechet) for column in METRICS[name].columns]
+        columns = [
+            _renamed(column, frechet, kid_kernel) for column in METRICS[name].columns
+        ]
         # Metrics raise neutral errors, since other code calls them too.
         with naming(f"metrics={name!r}"):
             values = METRICS[name].function(sets)
@@ -141,10 +151,27 @@ def compute(
     return scores
 
 
-def _renamed(column: str, frechet: str) -> str:
-    # 'FID' stays as it is; 'FD-768' also turns KID into KD-768.
+def settings(metrics: Sequence[str], kid_kernel: str) -> dict[str, Any]:
+    """Returns what the values of the metrics depend on, besides images and network."""
+    found: dict[str, Any] = {}
+    if "kid" in metrics:
+        found["kid_kernel"] = kid_kernel
+        if kid_kernel == "rbf":
+            found["kid_kernel_sigma"] = kid.RBF_SIGMA
+    if "mind" in metrics:
+        found |= {"mind_directions": mind.DIRECTIONS, "mind_seed": mind.SEED}
+    return found
+
+
+def _renamed(column: str, frechet: str, kid_kernel: str) -> str:
+    # 'FID' stays as it is; 'FD-768' also turns KID into KD-768, and MIND into MIND-768.
     kernel = frechet.replace("FID", "KID").replace("FD", "KD")
-    return column.replace("FID", frechet).replace("KID", kernel)
+    if kid_kernel != "poly":
+        kernel += f"_{kid_kernel}"
+    monge = frechet.replace("FID", "MIND").replace("FD", "MIND")
+    for old, new in (("FID", frechet), ("KID", kernel), ("MIND", monge)):
+        column = column.replace(old, new)
+    return column
 
 
 def _check_alike(real: Measured | Statistics, fake: Measured) -> None:

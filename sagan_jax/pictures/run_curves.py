@@ -149,6 +149,6 @@ def title_of(score: str) -> str:
 
 def note_of(name: str) -> str:
     """Returns how to read a score, in a short sentence; '' without one."""
-    if name.startswith(("FID", "FD-", "KID")):
+    if name.startswith(("FID", "FD-", "KID", "KD-", "MIND")):
         return _LOWER
     return _NOTES.get(name, "")

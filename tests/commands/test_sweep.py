@@ -236,6 +236,11 @@ def test_a_variant_that_cannot_be_built_is_refused_before_any_run(
         sweep.check(_sweep(**changes))
 
 
+@pytest.mark.parametrize("measure", ["FD-768", "MIND-768_floor", "MIND", "KID_rbf_std"])
+def test_scores_of_any_layer_and_kernel_may_be_measured(measure: str) -> None:
+    sweep.check(_sweep(measures=(measure,)))
+
+
 @pytest.mark.parametrize("cells", ["0/2", "3/2", "2", "a/b", "1/2/3", "-1/2"])
 def test_what_is_no_part_is_refused(cells: str) -> None:
     with pytest.raises(UserError, match=r"is not a part of the cells; write 1/2"):

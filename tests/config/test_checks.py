@@ -9,6 +9,7 @@ import pytest
 from sagan_jax import config as config_lib
 from sagan_jax.config import Config, checks
 from sagan_jax.errors import UserError
+from sagan_jax.metrics.kid import KERNELS
 from sagan_jax.metrics.protocols import PROTOCOLS
 from sagan_jax.networks.attention import ATTENTION_BLOCKS, ATTENTION_FORMS
 from sagan_jax.networks.convolutions import CONVOLUTIONS
@@ -68,6 +69,7 @@ def test_a_config_of_four_classes_is_valid() -> None:
         ("model.generator_without_spectral_norm", LAYERS),
         ("model.transposed_norm_side", NORM_SIDES),
         ("train.loss", LOSSES),
+        ("evaluation.kid_kernel", KERNELS),
         ("evaluation.protocol", PROTOCOLS),
     ],
 )

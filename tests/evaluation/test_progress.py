@@ -19,7 +19,10 @@ def _write(workdir: Path, lines: list[dict[str, Any]]) -> Run:
     return run
 
 
-@pytest.mark.parametrize("name", ["FID", "FD-768", "score"])
+@pytest.mark.parametrize(
+    "name",
+    ["FID", "FD-768", "FD-DINOv2-L", "MIND", "MIND-768", "MIND-DINOv2-L", "score"],
+)
 def test_the_smallest_distance_is_the_best(name: str, tmp_path: Path) -> None:
     lines = [{"step": step, name: value} for step, value in ((2, 5), (4, 3), (6, 4))]
     assert progress.best(_write(tmp_path, lines)) == {
@@ -41,6 +44,21 @@ def test_a_distance_takes_precedence_over_agreement(tmp_path: Path) -> None:
     assert found["step"] == 4
 
 
+@pytest.mark.parametrize(
+    ("names", "step"), [(("MIND-768", "FID"), 2), (("FD-768", "MIND-768"), 4)]
+)
+def test_the_first_of_several_distances_decides(
+    names: tuple[str, str], step: int, tmp_path: Path
+) -> None:
+    lines = [
+        {"step": 2, "score": 0.1, names[0]: 1.0 + (step == 4), names[1]: 1.0},
+        {"step": 4, "score": 0.2, names[0]: 2.0 - (step == 4), names[1]: 2.0},
+    ]
+    found = progress.best(_write(tmp_path, lines))
+    assert found is not None
+    assert (found["step"], names[0] in found) == (step, True)
+
+
 def test_a_score_that_is_not_finite_is_never_the_best(tmp_path: Path) -> None:
     lines = [{"step": 2, "FID": None}, {"step": 4, "FID": 7.0}]
     found = progress.best(_write(tmp_path, lines))
@@ -49,7 +67,9 @@ def test_a_score_that_is_not_finite_is_never_the_best(tmp_path: Path) -> None:
 
 
 def test_other_metrics_do_not_select_a_checkpoint(tmp_path: Path) -> None:
-    lines = [{"step": 2, "FID_infinity": 1.0, "KID": 0.1, "IS": 3.0}]
+    others = {"FID_infinity": 1.0, "KID": 0.1, "IS": 3.0, "FD-768_infinity": 2.0}
+    floors = {"MIND_floor": 0.1, "MIND-768_floor": 0.1, "MIND_images": 5}
+    lines = [{"step": 2} | others | floors]
     assert progress.best(_write(tmp_path, lines)) is None
 
 

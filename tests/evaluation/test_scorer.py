@@ -19,11 +19,11 @@ from sagan_jax.evaluation import far_pairs, sampling
 from sagan_jax.evaluation import scorer as scorer_lib
 from sagan_jax.extractors import features, inception_weights
 from sagan_jax.extractors.inception_weights import Weights
-from sagan_jax.metrics import fid, image_sets, prdc
+from sagan_jax.metrics import fid, image_sets, kid, mind, prdc
 from sagan_jax.metrics.scores import USUAL
 from sagan_jax.pictures import grid
 
-METRICS = "agreement,fid,density_coverage,intra_fid"
+METRICS = "agreement,fid,density_coverage,intra_fid,mind,kid"
 COUNT = 16
 
 
@@ -43,6 +43,7 @@ def weight_file(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 def _run(weight_file: pathlib.Path, **changes: Any) -> tiny_gan.Run:
     wanted = {"evaluation__metrics": METRICS, "evaluation__weights": str(weight_file)}
+    wanted["evaluation__kid_kernel"] = "rbf"
     few = {"data__num_images": 48, "evaluation__reference_samples": 40}
     return tiny_gan.build(**wanted | few | changes)
 
@@ -95,6 +96,10 @@ def test_scores_equal_those_of_the_features_of_both_sets(
     np.testing.assert_allclose(scores["FD-192"], expected, rtol=1e-6)
     found = scores["density"], scores["coverage"]
     assert found == prdc.density_coverage(*sets)
+    # A busy machine sums in another order, which moves the last bits of features.
+    np.testing.assert_allclose(scores["MIND-192"], mind.drawn_distance(*sets), 1e-6)
+    kernel = kid.kernel_distance(*sets, subset_size=COUNT, kernel="rbf")
+    np.testing.assert_allclose(scores["KD-192_rbf"], kernel[0], 1e-5)
     assert set(scores["intra-FD-192_classes"]) == {"0", "1", "2", "3"}
 
 
@@ -146,6 +151,10 @@ def test_facts_record_how_scores_were_measured(scorer: scorer_lib.Scorer) -> Non
         "reference_split": "",
         "reference_preprocessing": "centre square, 32 px, uint8",
         "reference_images": 40,
+        "kid_kernel": "rbf",
+        "kid_kernel_sigma": 10,
+        "mind_directions": 1000,
+        "mind_seed": 2020,
     }
 
 

@@ -15,7 +15,7 @@ from inception_recipe import arrays
 from sagan_jax.extractors import inception_weights
 from sagan_jax.extractors.features import Extractor
 from sagan_jax.extractors.inception_weights import Weights
-from sagan_jax.metrics import comparison, evaluate, fid, intra_fid, kid, plan
+from sagan_jax.metrics import comparison, evaluate, fid, intra_fid, kid, mind, plan
 from sagan_jax.metrics.protocols import PROTOCOLS
 from sagan_jax.metrics.statistics import Provenance, Statistics
 from sagan_jax.metrics.statistics_files import load, save
@@ -127,6 +127,23 @@ def test_a_line_records_what_its_scores_depend_on(capsys, place):
     assert line["packages"].keys() >= {"jax", "jaxlib", "flax", "numpy", "pillow"}
     assert {"sagan_jax", "python", "platform", "backend", "device"} <= line.keys()
     assert line["real_pixels"] != line["fake_pixels"]
+
+
+def test_monge_distances_and_other_kernels_are_named_and_explained(capsys, place):
+    sets = [place / "real.npz", place / "fake.npz"]
+    line = line_of(capsys, place, *sets, "--metrics=mind,kid", "--kid_kernel=rbf")
+    real, fake = features("real"), features("fake")
+    expected = mind.drawn_distance(real, fake)
+    np.testing.assert_allclose(line["MIND-64"], expected, rtol=1e-5)
+    floor, half = mind.floor_distance(real, 9)
+    np.testing.assert_allclose(line["MIND-64_floor"], floor, rtol=1e-5)
+    assert (line["MIND-64_images"], line["MIND-64_floor_images"]) == (9, half) == (9, 6)
+    assert (line["mind_directions"], line["mind_seed"]) == (1000, 2020)
+    expected = kid.kernel_distance(real, fake, subset_size=9, kernel="rbf")
+    found = [line["KD-64_rbf"], line["KD-64_rbf_std"]]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-9)
+    assert (line["kid_kernel"], line["kid_kernel_sigma"]) == ("rbf", 10)
+    assert "KD-64" not in line
 
 
 def test_a_protocol_by_pillow_is_named_and_gives_other_numbers(capsys, place):
@@ -397,6 +414,14 @@ CASES = {
     "unknown metric": (
         lambda p, s: [s / "real", s / "fake", "--metrics=fid,lpips"],
         ["metrics: 'lpips' is not known; choose among fid, is, "],
+    ),
+    "unknown kernel": (
+        lambda p, s: [s / "real", s / "fake", "--metrics=kid", "--kid_kernel=gauss"],
+        ["kid_kernel='gauss' is not known; choose among poly, rbf"],
+    ),
+    "statistics with mind": (
+        lambda p, s: [statistics(p / "a.npz"), s / "fake", "--metrics=mind"],
+        ["metrics: 'mind' needs each real image", "REAL holds only statistics; "],
     ),
     "unknown protocol": (
         lambda p, s: [s / "real", s / "fake", "--protocol=clean"],

@@ -13,7 +13,7 @@ import pytest
 
 from sagan_jax.metrics.fid import frechet_distance
 from sagan_jax.metrics.inception_score import inception_score
-from sagan_jax.metrics.kid import kernel_distance
+from sagan_jax.metrics.kid import KERNELS, kernel_distance
 from sagan_jax.metrics.prdc import density_coverage, precision_recall
 from sagan_jax.metrics.statistics import Provenance, Statistics
 from sagan_jax.metrics.statistics_files import load, save
@@ -92,16 +92,19 @@ def test_pytorch_fid_reads_our_files_and_we_its_own(tmp_path):
 
 @DTYPES
 @SIZES
-def test_kernel_distance_is_torch_fidelitys(sizes, dtype):
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_kernel_distance_is_torch_fidelitys(kernel, sizes, dtype):
     torch, theirs = oracle("torch"), oracle("torch_fidelity.metric_kid")
     real, fake = pair(sizes, dtype)
     expected = theirs.kid_features_to_metric(
         *map(torch.from_numpy, (fake, real)),
         kid_subsets=20,
         kid_subset_size=200,
+        kid_kernel=kernel,
         verbose=False,
     )
-    mean, deviation = kernel_distance(real, fake, subsets=20, subset_size=200)
+    options = {"subsets": 20, "subset_size": 200, "kernel": kernel}
+    mean, deviation = kernel_distance(real, fake, **options)
     stored = expected["kernel_inception_distance_mean"]
     np.testing.assert_allclose(mean, stored, rtol=TOLERANCE[dtype])
     # In float32 it is a difference of nearly equal numbers.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sagan_jax.errors import UserError
-from sagan_jax.metrics import fid, inception_score, intra_fid, kid, prdc, scores
+from sagan_jax.metrics import fid, inception_score, intra_fid, kid, mind, prdc, scores
 from sagan_jax.metrics.protocols import PROTOCOLS, protocol_of
 from sagan_jax.metrics.scores import METRICS, USUAL, Measured
 from sagan_jax.metrics.statistics import Provenance, Statistics
@@ -41,6 +41,10 @@ def test_each_metric_has_the_value_of_its_own_function():
         deviation,
         50,
     )
+    assert found["MIND"] == mind.drawn_distance(real, fake, count=1000, seed=2020)
+    floor = mind.floor_distance(real, 50)
+    assert (found["MIND_floor"], found["MIND_floor_images"]) == floor
+    assert (found["MIND_images"], found["MIND_floor_images"]) == (50, 30)
     assert (found["precision"], found["recall"]) == prdc.precision_recall(real, fake)
     assert (found["density"], found["coverage"]) == prdc.density_coverage(real, fake)
     by_class = intra_fid.intra_frechet_distance(real, REAL.labels, fake, FAKE.labels)
@@ -94,12 +98,43 @@ def test_only_the_chosen_metrics_are_computed():
 
 
 def test_scores_of_another_layer_have_other_names():
-    assert list(compute("fid", "kid", frechet="FD-768")) == [
+    assert list(compute("fid", "kid", "mind", frechet="FD-768")) == [
         "FD-768",
         "KD-768",
         "KD-768_std",
         "KD-768_subset",
+        "MIND-768",
+        "MIND-768_floor",
+        "MIND-768_images",
+        "MIND-768_floor_images",
     ]
+
+
+@pytest.mark.parametrize(
+    ("frechet", "name"), [("FID", "KID_rbf"), ("FD-768", "KD-768_rbf")]
+)
+def test_another_kernel_has_another_name(frechet, name):
+    found = scores.compute(
+        REAL, FAKE, ["kid"], protocol=DEFAULT, frechet=frechet, kid_kernel="rbf"
+    )
+    assert list(found) == [name, f"{name}_std", f"{name}_subset"]
+    expected = kid.kernel_distance(
+        REAL.features, FAKE.features, subset_size=50, kernel="rbf", sigma=10
+    )
+    assert (found[name], found[f"{name}_std"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("metrics", "kernel", "expected"),
+    [
+        (["fid"], "rbf", {}),
+        (["kid"], "poly", {"kid_kernel": "poly"}),
+        (["kid"], "rbf", {"kid_kernel": "rbf", "kid_kernel_sigma": 10}),
+        (["mind"], "poly", {"mind_directions": 1000, "mind_seed": 2020}),
+    ],
+)
+def test_settings_say_what_values_depend_on(metrics, kernel, expected):
+    assert scores.settings(metrics, kernel) == expected
 
 
 def test_statistics_are_enough_for_the_distance():

@@ -80,6 +80,29 @@ def test_distances(photos, tmp_path, capsys, monkeypatch):
     assert lines(capsys) == found
 
 
+def test_monge(photos, tmp_path, capsys):
+    inception_weights.save(Weights(arrays("64")), tmp_path / "w.safetensors")
+    draw = np.random.default_rng(1)
+    images = draw.integers(0, 256, (32, 32, 32, 3), np.uint8)
+    np.savez(tmp_path / "samples.npz", images=images)
+    command = [str(photos), str(tmp_path / "w.safetensors"), str(tmp_path / "out")]
+    command += [f"--samples={tmp_path / 'samples.npz'}", "--tap=64", "--counts=8,16"]
+    command += ["--portion=16", "--seeds=3"]
+    monge = load("benchmarks/monge.py")
+    monge.main(command)
+    found = lines(capsys)
+    by = {(line["set"], line["metric"], line["n"]): line for line in found}
+    assert len(by) == len(found) == 5 * 2 * 3
+    for metric in ("FD-64", "MIND-64"):
+        assert [len(by["A", metric, n]["values"]) for n in (8, 16)] == [2, 1]
+        for name in ("run", "noise"):
+            assert by["A", metric, 16]["mean"] < by[name, metric, 16]["mean"]
+    drawn = by["run", "MIND-64, directions", 16]
+    assert len(drawn["values"]) == 3
+    np.testing.assert_allclose(drawn["std"], np.std(drawn["values"], ddof=1))
+    assert drawn["seconds"] > 0
+
+
 def test_input_throughput(in_process, photos, capsys):
     in_process("benchmarks/input_throughput.py").main(
         [str(photos), "--resolution=16", "--threads=1", "--seconds=.05", "--rounds=1"]
