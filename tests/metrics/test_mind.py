@@ -70,7 +70,7 @@ def test_a_scaled_and_shifted_set_has_the_distance_of_its_formula():
 def test_gaussians_have_the_distance_of_their_parameters():
     d, deviation = 6, 1.4
     shift = np.array([1.0, -2.0, 0.0, 0.5, 0.0, 0.0])
-    real, fake = normals(3, 8000, d), deviation * normals(4, 8000, d) + shift
+    real, fake = normals(3, 3000, d), deviation * normals(4, 3000, d) + shift
     expected = 3 * (shift @ shift + d * (deviation - 1) ** 2)
     # Over directions, (u.c)^2 d / |c|^2 has a relative deviation of 1 or so.
     found = drawn_distance(real, fake, count=1000)

@@ -13,6 +13,7 @@ from scripts import ROOT, load
 
 from sagan_jax.extractors import inception_weights
 from sagan_jax.extractors.inception_weights import Weights
+from sagan_jax.metrics import fid, mind
 
 CLASSES = ("cat", "dog")
 
@@ -82,25 +83,41 @@ def test_distances(photos, tmp_path, capsys, monkeypatch):
 
 def test_monge(photos, tmp_path, capsys):
     inception_weights.save(Weights(arrays("64")), tmp_path / "w.safetensors")
+    (tmp_path / "out").mkdir()
+    shifts = {"B": 0.0, "A": 0.0, "blur": 1.0, "noisy": 2.0, "noise": 3.0}
     draw = np.random.default_rng(1)
-    images = draw.integers(0, 256, (32, 32, 32, 3), np.uint8)
-    np.savez(tmp_path / "samples.npz", images=images)
+    rows = {name: shift + draw.normal(size=(16, 5)) for name, shift in shifts.items()}
+    for name, found in rows.items():  # as if they had been computed before
+        np.savez(tmp_path / "out" / f"{name}_000000.npz", **{"64": found})
     command = [str(photos), str(tmp_path / "w.safetensors"), str(tmp_path / "out")]
-    command += [f"--samples={tmp_path / 'samples.npz'}", "--tap=64", "--counts=8,16"]
-    command += ["--portion=16", "--seeds=3"]
-    monge = load("benchmarks/monge.py")
-    monge.main(command)
+    command += ["--tap=64", "--counts=8,16", "--portion=16", "--seeds=3"]
+    load("benchmarks/monge.py").main(command)
     found = lines(capsys)
     by = {(line["set"], line["metric"], line["n"]): line for line in found}
-    assert len(by) == len(found) == 5 * 2 * 3
+    assert len(by) == len(found) == 4 * 2 * 3
     for metric in ("FD-64", "MIND-64"):
-        assert [len(by["A", metric, n]["values"]) for n in (8, 16)] == [2, 1]
-        for name in ("run", "noise"):
-            assert by["A", metric, 16]["mean"] < by[name, metric, 16]["mean"]
-    drawn = by["run", "MIND-64, directions", 16]
-    assert len(drawn["values"]) == 3
+        for n, parts in ((8, 2), (16, 1)):
+            assert len(by["A", metric, n]["values"]) == parts
+        means = [by[name, metric, 16]["mean"] for name in shifts if name != "B"]
+        assert means == sorted(means)
+    expected = fid.frechet_distance(rows["B"][8:], rows["blur"][8:])
+    assert by["blur", "FD-64", 8]["values"][1] == pytest.approx(expected, rel=1e-9)
+    drawn = by["blur", "MIND-64, directions", 16]
+    expected = mind.drawn_distance(rows["B"], rows["blur"], seed=2)
+    assert drawn["values"][2] == pytest.approx(expected, rel=1e-9)
     np.testing.assert_allclose(drawn["std"], np.std(drawn["values"], ddof=1))
     assert drawn["seconds"] > 0
+
+
+def test_monge_compares_different_real_images(photos, tmp_path):
+    images = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 3), np.uint8)
+    np.savez(tmp_path / "samples.npz", images=images)
+    sets = load("benchmarks/monge.py")._sets(photos, tmp_path / "samples.npz", 0)
+    real = [sets[half](index).tobytes() for half in "AB" for index in range(32)]
+    assert len(set(real)) == 64
+    assert {sets["run"](index).tobytes() for index in range(8)} == {
+        image.tobytes() for image in images
+    }
 
 
 def test_input_throughput(in_process, photos, capsys):
