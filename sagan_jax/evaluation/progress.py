@@ -5,13 +5,13 @@ was selected for being low is biased low. `results` scores the best checkpoint a
 """
 
 import math
-import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 from sagan_jax.evaluation.scorer import Scorer
 from sagan_jax.files import json_lines
+from sagan_jax.metrics import scores as scores_lib
 from sagan_jax.networks import Generator
 from sagan_jax.runtime import processes
 from sagan_jax.workdir.run import Run
@@ -77,7 +77,7 @@ def best(run: Run) -> Line | None:
     ]
     # A line holds its scores in the order of evaluation.metrics.
     names = dict.fromkeys(name for line in lines for name in line)
-    chosen = [n for n in names if re.fullmatch(r"FID|FD-[^_]+|MIND(-[^_]+)?", n)]
+    chosen = [name for name in names if scores_lib.is_distance(name)]
     chosen += ["score"] if "score" in names else []
     scored = [line for line in lines if chosen and _is_score(line.get(chosen[0]))]
     if not scored:

@@ -151,6 +151,17 @@ def compute(
     return scores
 
 
+def is_distance(name: str) -> bool:
+    """Returns whether a score of this name is a distance that may choose a checkpoint.
+
+    Such are the Frechet distance of whole sets, and MIND, at any layer.
+    """
+    others = ("_infinity", "_infinity_from", "_std", "_floor", "_images")
+    return name in ("FID", "MIND") or (
+        name.startswith(("FD-", "MIND-")) and not name.endswith(others)
+    )
+
+
 def settings(metrics: Sequence[str], kid_kernel: str) -> dict[str, Any]:
     """Returns what the values of the metrics depend on, besides images and network."""
     found: dict[str, Any] = {}
