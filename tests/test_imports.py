@@ -31,7 +31,12 @@ LEVELS = {
 }
 # Each package from the bottom up; a line is a level.
 PACKAGES = {
-    "config": ["fields values", "json_form smoke", "checks", "sweep"],
+    "config": [
+        "fields values",
+        "averages json_form objectives smoke",
+        "checks",
+        "sweep",
+    ],
     "files": [
         "cache lock names paths terminal torch_file whole",
         "json_lines manifest",
@@ -66,10 +71,10 @@ PACKAGES = {
         "features",
     ],
     "training": [
-        "adam collapse losses",
+        "adam augment collapse frozen losses regularizers",
         "optim simultaneous",
         "state",
-        "train_step",
+        "fine_tuning train_step",
         "repeated",
     ],
     "metrics": [

@@ -14,6 +14,7 @@ from sagan_jax.networks.attention import ATTENTION_BLOCKS, ATTENTION_FORMS
 from sagan_jax.networks.convolutions import CONVOLUTIONS
 from sagan_jax.networks.layers import CLASS_TABLES, INITIALIZERS
 from sagan_jax.networks.ops import ATTENTION_KERNELS
+from sagan_jax.training.augment import AUGMENTATIONS
 from sagan_jax.training.losses import LOSSES
 
 
@@ -41,6 +42,8 @@ def test_a_config_of_four_classes_is_valid() -> None:
 
 # Choices.
 
+SEVERAL = {"train.trackers", "regularizers.augment"}  # tuples of names
+
 
 @pytest.mark.parametrize(
     ("name", "table"),
@@ -52,6 +55,7 @@ def test_a_config_of_four_classes_is_valid() -> None:
         ("model.weight_init", INITIALIZERS),
         ("model.convolutions", CONVOLUTIONS),
         ("train.loss", LOSSES),
+        ("regularizers.augment", AUGMENTATIONS),
         ("evaluation.protocol", PROTOCOLS),
     ],
 )
@@ -59,7 +63,7 @@ def test_choices_are_the_names_in_the_table(name: str, table: Iterable[str]) -> 
     assert config_lib.CHOICES[name] == tuple(table)
 
 
-@pytest.mark.parametrize("name", sorted(config_lib.CHOICES.keys() - {"train.trackers"}))
+@pytest.mark.parametrize("name", sorted(config_lib.CHOICES.keys() - SEVERAL))
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
     words = (f"{name}='nonsense'", ", ".join(config_lib.CHOICES[name]))
     _assert_refused(*words, **{name.replace(".", "__"): "nonsense"})
