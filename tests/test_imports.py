@@ -80,7 +80,7 @@ PACKAGES = {
     "metrics": [
         "agreement attention_distance class_fidelity convert image_sets paired "
         "protocols rows",
-        "nearest statistics sweep_cells",
+        "leak nearest statistics sweep_cells",
         "contrasts measured statistics_files",
         "fid inception_score kid prdc sweep_table",
         "intra_fid",

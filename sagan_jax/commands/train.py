@@ -28,7 +28,7 @@ from sagan_jax.training import state as state_lib
 from sagan_jax.training.repeated import repeated
 from sagan_jax.training.state import GanState
 from sagan_jax.training.train_step import make_train_step
-from sagan_jax.workdir import rollback
+from sagan_jax.workdir import checkpoint, rollback
 from sagan_jax.workdir import run as run_lib
 from sagan_jax.workdir.run import Run
 
@@ -79,6 +79,7 @@ def train(
     # What scoring needs is found now, so that no run fails at its end.
     wanted = config.evaluation.every or results.is_wanted(config)
     scorer = Scorer(config, source) if wanted else None
+    _check_start(config, workdir)
     images = source.digest()
     with _held(workdir):  # before any file in it is touched
         run = run_lib.begin(workdir, config, images)
@@ -90,6 +91,14 @@ def train(
             rollbacks += 1
             # The changes of this start have been recorded.
             parts = parts._replace(run=Run(run.workdir, config))
+
+
+def _check_start(config: Config, workdir: Path) -> None:
+    """Raises UserError if a new run has nothing to start from, and should."""
+    path = config.train.init_from
+    if path and not checkpoint.steps(workdir / "checkpoints"):
+        with naming("train.init_from", path):
+            run_lib.open_run(path).check_step(None)
 
 
 def _first_state(

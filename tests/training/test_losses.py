@@ -142,8 +142,8 @@ def test_only_pairs_count_in_a_relativistic_loss() -> None:
 def test_only_a_paired_loss_of_the_generator_depends_on_real_logits() -> None:
     for name, loss in losses.LOSSES.items():
         gradient = jax.grad(loss.of_generator)(jnp.asarray(REAL), jnp.asarray(FAKE))
-        assert bool(jnp.abs(gradient).max() > 0) == loss.paired == (
-            name == "relativistic"
+        assert (
+            bool(jnp.abs(gradient).max() > 0) == loss.paired == (name == "relativistic")
         )
 
 

@@ -48,9 +48,7 @@ def _both(loss: str, dtype: Any, shift: float) -> tuple[Any, Any]:
 
     found = simultaneous.gradients(losses, lambda g: (_fakes(g, z), {}), judge, g, d)
     on_real = _logits(d, real)
-    of_g = jax.grad(
-        lambda g: losses.of_generator(on_real, _logits(d, _fakes(g, z)))
-    )(g)
+    of_g = jax.grad(lambda g: losses.of_generator(on_real, _logits(d, _fakes(g, z))))(g)
     of_d = jax.grad(
         lambda d: losses.discriminator(_logits(d, real), _logits(d, _fakes(g, z)))
     )(d)
