@@ -28,7 +28,7 @@ from sagan_jax.training import state as state_lib
 from sagan_jax.training.repeated import repeated
 from sagan_jax.training.state import GanState
 from sagan_jax.training.train_step import make_train_step
-from sagan_jax.workdir import checkpoint, rollback
+from sagan_jax.workdir import rollback
 from sagan_jax.workdir import run as run_lib
 from sagan_jax.workdir.run import Run
 
@@ -96,7 +96,7 @@ def train(
 def _check_start(config: Config, workdir: Path) -> None:
     """Raises UserError if a new run has nothing to start from, and should."""
     path = config.train.init_from
-    if path and not checkpoint.steps(workdir / "checkpoints"):
+    if path and not Run(workdir, config).steps():
         with naming("train.init_from", path):
             run_lib.open_run(path).check_step(None)
 

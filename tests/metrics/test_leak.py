@@ -104,7 +104,8 @@ def test_bytes_and_floats_give_the_same() -> None:
 
 
 def test_the_bootstrap_follows_its_seed() -> None:
-    sets: Any = ("color", _images(40, 0), 1.4 * _images(40, 1), _images(40, 2))
+    wide = 0.5 * _images(80, 1) + np.linspace(-0.5, 0.5, 80).reshape(-1, 1, 1, 1)
+    sets: Any = ("color", _images(80, 0), wide, _images(80, 2))
     found = [leak_lib.leak(*sets, seed=seed) for seed in (0, 0, 1)]
     assert found[0] == found[1]
     assert found[0].leak == found[2].leak
