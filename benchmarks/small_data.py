@@ -152,6 +152,8 @@ def _config(options: argparse.Namespace, name: str, policy: tuple[str, ...]) -> 
     config.model.attention_resolutions = (options.side // 2,)
     config.train.steps = options.steps
     config.train.seed = options.seed
+    config.model.width = options.width or config.model.width
+    config.train.batch_size = options.batch_size or config.train.batch_size
     config.train.log_every = 50
     config.train.sample_every = config.train.checkpoint_every = options.steps // 4
     config.regularizers.augment = policy
@@ -172,6 +174,8 @@ def _parser() -> argparse.ArgumentParser:
         ("count", 200, "training images, and as many held-out ones"),
         ("steps", 2000, "steps of each run"),
         ("side", 32, "resolution"),
+        ("width", 0, "width; 0: as custom.py chooses"),
+        ("batch_size", 0, "batch size; 0: as custom.py chooses"),
         ("seed", 0, "seed of both runs"),
     ):
         parser.add_argument(

@@ -6,13 +6,110 @@ gradient penalty in this sense.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 
+from sagan_jax.config import RegularizerConfig
+
 Judge = Callable[[jax.Array], jax.Array]
+Terms = dict[str, tuple[float, jax.Array]]
+"""Terms of the discriminator's loss by name: a weight and a value []."""
+
+STREAMS = (2, 3, 4)
+"""Folded into the key of an update, of which latents and labels use parts 0 and 1."""
+
+
+class Labelled(NamedTuple):
+    """Images and their labels.
+
+    Attributes:
+      images: [N, H, W, C] in [-1, 1].
+      labels: [N] int32; None for a discriminator without classes.
+    """
+
+    images: jax.Array
+    labels: jax.Array | None
+
+
+def has_penalties(settings: RegularizerConfig) -> bool:
+    """Returns whether a penalty on gradients is on."""
+    return bool(settings.r1 or settings.r2 or settings.gradient_penalty)
+
+
+def penalties(
+    settings: RegularizerConfig,
+    judge: Callable[[jax.Array, jax.Array | None], jax.Array],
+    augmented: Callable[[jax.Array, jax.Array], jax.Array],
+    real: Labelled,
+    fake: Labelled,
+    key: jax.Array,
+    step: jax.Array,
+) -> Terms:
+    """Returns the penalties on gradients that are on: r1, r2, gradient.
+
+    The gradients of R1 and R2 are taken with respect to the images before augmentation,
+    that of WGAN-GP at what D sees, with the labels of the real images.
+
+    Args:
+      settings: the weights.
+      judge: maps what D sees, and labels, to logits [N].
+      augmented: maps images and a key to what D sees of them.
+      real: the real images.
+      fake: the fake images, without gradient.
+      key: the key of the update.
+      step: [] int32, the number of steps so far.
+    """
+    keys = [jax.random.fold_in(key, stream) for stream in STREAMS]
+
+    def of_images(side: Labelled, key: jax.Array) -> jax.Array:
+        return zero_centred(
+            lambda images: judge(augmented(images, key), side.labels), side.images
+        )
+
+    def between() -> jax.Array:
+        return one_centred(
+            lambda images: judge(images, real.labels),
+            augmented(real.images, keys[0]),
+            augmented(fake.images, keys[1]),
+            jax.random.uniform(keys[2], real.images.shape[:1], real.images.dtype),
+        )
+
+    found: Terms = {}
+    for name, weight, count, term in (
+        ("r1", settings.r1, settings.every, lambda: of_images(real, keys[0])),
+        ("r2", settings.r2, settings.every, lambda: of_images(fake, keys[1])),
+        ("gradient", settings.gradient_penalty, 1, between),
+    ):
+        if weight:
+            found[name] = (weight * count, every(step, count, term))
+    return found
+
+
+def lecam_terms(
+    settings: RegularizerConfig,
+    averages: dict[str, jax.Array],
+    real: jax.Array,
+    fake: jax.Array,
+    step: jax.Array,
+) -> tuple[Terms, dict[str, jax.Array]]:
+    """Returns LeCam's term, if it is on, and the averages after this batch.
+
+    Args:
+      settings: the weight, the decay and the first step.
+      averages: the averages before this batch; {} without LeCam.
+      real: logits of real images, [N].
+      fake: logits of fake images, [N].
+      step: [] int32, the number of steps so far.
+    """
+    if not settings.lecam:
+        return {}, averages
+    started = step >= settings.lecam_start
+    averages = moved_averages(averages, real, fake, settings.lecam_decay, started)
+    value = jnp.where(started, lecam(averages, real, fake), 0.0)
+    return {"lecam": (settings.lecam, value)}, averages
 
 
 def squared_slopes(judge: Judge, images: jax.Array) -> jax.Array:

@@ -24,6 +24,7 @@ from sagan_jax.runtime import keys
 from sagan_jax.training import augment, frozen, regularizers, simultaneous
 from sagan_jax.training.losses import LOSSES, Loss
 from sagan_jax.training.optim import Optimizers
+from sagan_jax.training.regularizers import Labelled
 from sagan_jax.training.state import (
     STEP_STREAM,
     GanState,
@@ -40,8 +41,8 @@ TrainStep = Callable[..., tuple[GanState, Metrics]]
 GENERATOR_COLLECTIONS = ["batch_stats", "spectral", "sigma"]
 DISCRIMINATOR_COLLECTIONS = ["spectral", "sigma"]
 
-# Folded into the key of an update, whose latents and labels use the first two parts.
-AUGMENT_STREAM, PENALTY_STREAM = 2, 3
+AUGMENT_STREAM = regularizers.STREAMS[-1] + 1
+"""Folded into a key for the draws of augmentations."""
 
 
 class _Context(NamedTuple):
@@ -189,13 +190,19 @@ def _discriminator_update(
     # and the running statistics, once per step.
     fake = jax.lax.stop_gradient(fake)
     judge = _judge(context, d, batch, fake_labels, key)
-    penalize = _gradient_penalties(context, d, batch, fake, fake_labels, key, step)
+    real = Labelled(
+        pixels.decode(batch["image"], fake.dtype),
+        None if fake_labels is None else batch["label"],
+    )
+    penalize = _penalties(context, d, real, Labelled(fake, fake_labels), key, step)
 
     def loss_of(trained: Tree) -> tuple[jax.Array, tuple[Any, ...]]:
         params = {**d.params, **trained}
         (on_real, on_fake), updates = judge(params, fake)
         loss = context.loss.discriminator(on_real, on_fake)
-        terms, averages = _lecam(context, d, on_real, on_fake, step)
+        terms, averages = regularizers.lecam_terms(
+            context.config.regularizers, d.logits, on_real, on_fake, step
+        )
         terms |= penalize(params)
         total = loss
         for weight, value in terms.values():
@@ -322,84 +329,32 @@ def _judge(
     return judge
 
 
-def _lecam(
+def _penalties(
     context: _Context,
     d: NetworkState,
-    on_real: jax.Array,
-    on_fake: jax.Array,
-    step: jax.Array,
-) -> tuple[dict[str, tuple[float, jax.Array]], Tree]:
-    """Returns LeCam's term with its weight, if it is on, and the averages after it."""
-    settings = context.config.regularizers
-    if not settings.lecam:
-        return {}, d.logits
-    started = step >= settings.lecam_start
-    averages = regularizers.moved_averages(
-        d.logits, on_real, on_fake, settings.lecam_decay, started
-    )
-    term = regularizers.lecam(averages, on_real, on_fake)
-    return {"lecam": (settings.lecam, jnp.where(started, term, 0.0))}, averages
-
-
-def _gradient_penalties(
-    context: _Context,
-    d: NetworkState,
-    batch: Batch,
-    fake: jax.Array,
-    fake_labels: jax.Array | None,
+    real: Labelled,
+    fake: Labelled,
     key: jax.Array,
     step: jax.Array,
-) -> Callable[[Tree], dict[str, tuple[float, jax.Array]]]:
-    """Returns a function of D's parameters to the penalties that are on.
-
-    Each is a value and its weight. The gradients of R1 and R2 are taken with respect to
-    the images before augmentation, that of WGAN-GP at what D sees, with the labels of
-    the real images.
-    """
+) -> Callable[[Tree], regularizers.Terms]:
+    """Returns a function of D's parameters to the gradient penalties that are on."""
     settings = context.config.regularizers
-    of_real, of_fake, of_weights = (
-        jax.random.fold_in(key, PENALTY_STREAM + number) for number in range(3)
-    )
-    # The second derivative takes u and v as constants in any case.
+    if not regularizers.has_penalties(settings):
+        return lambda params: {}
+    # The second derivative takes u and v as constants in any case. Without `mutable`,
+    # these passes leave u as it is.
     discriminator = context.discriminator.clone(stop_gradient_uv=True)
-    labels = None if fake_labels is None else batch["label"]
 
-    def penalize(params: Tree) -> dict[str, tuple[float, jax.Array]]:
+    def penalize(params: Tree) -> regularizers.Terms:
         def judge(images: jax.Array, labels: jax.Array | None) -> jax.Array:
             variables = {**d.variables, "params": params}
             logits: Any = discriminator.apply(variables, images, labels, train=True)
             return logits
 
-        def r1() -> jax.Array:
-            return regularizers.zero_centred(
-                lambda x: judge(context.augmented(x, of_real), labels), real
-            )
+        return regularizers.penalties(
+            settings, judge, context.augmented, real, fake, key, step
+        )
 
-        def r2() -> jax.Array:
-            return regularizers.zero_centred(
-                lambda x: judge(context.augmented(x, of_fake), fake_labels), fake
-            )
-
-        def between() -> jax.Array:
-            return regularizers.one_centred(
-                lambda x: judge(x, labels),
-                context.augmented(real, of_real),
-                context.augmented(fake, of_fake),
-                jax.random.uniform(of_weights, real.shape[:1], real.dtype),
-            )
-
-        found = {}
-        for name, weight, term, count in (
-            ("r1", settings.r1, r1, settings.every),
-            ("r2", settings.r2, r2, settings.every),
-            ("gradient", settings.gradient_penalty, between, 1),
-        ):
-            if weight:
-                value = regularizers.every(step, count, term)
-                found[name] = (weight * count, value)
-        return found
-
-    real = pixels.decode(batch["image"], fake.dtype)
     return penalize
 
 

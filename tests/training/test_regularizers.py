@@ -129,7 +129,7 @@ def test_r1_of_a_discriminator_has_the_gradient_of_its_differences() -> None:
             resolution=32,
             num_classes=0,
             width=8,
-            channel_multiples=(1,),
+            channel_multiples=(1, 1),
             attention_resolutions=(16,),
             stop_gradient_uv=False,
             dtype=jnp.float64,
