@@ -134,8 +134,8 @@ def leak(
     Raises:
       UserError: an unknown augmentation, or images that are no such arrays.
 
-    Reference: Karras et al. 2020, https://arxiv.org/abs/2006.06676, section 2.2, for
-      what a leak is; the statistics are ours.
+    Reference: Karras et al. 2020, https://arxiv.org/abs/2006.06676, for what a leak is;
+      the statistics are ours.
     """
     if augmentation not in STATISTICS:
         raise UserError(

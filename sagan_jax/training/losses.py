@@ -68,15 +68,14 @@ def least_squares_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
 
     The 1/2 is the paper's; implementations without it have twice the gradient.
 
-    Reference: Mao et al. 2017, https://arxiv.org/abs/1611.04076, equation 9 (targets 0
-      and 1).
+    Reference: Mao et al. 2017, https://arxiv.org/abs/1611.04076, with targets 0 and 1.
     """
     chex.assert_rank([real, fake], 1)
     return 0.5 * (jnp.square(real - 1.0).mean() + jnp.square(fake).mean())
 
 
 def least_squares_generator(fake: jax.Array) -> jax.Array:
-    """Returns 1/2 mean (fake - 1)^2. Reference: Mao et al. 2017, equation 9."""
+    """Returns 1/2 mean (fake - 1)^2. Reference: Mao et al. 2017."""
     chex.assert_rank(fake, 1)
     return 0.5 * jnp.square(fake - 1.0).mean()
 

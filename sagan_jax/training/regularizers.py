@@ -121,8 +121,8 @@ def squared_slopes(judge: Judge, images: jax.Array) -> jax.Array:
 def zero_centred(judge: Judge, images: jax.Array) -> jax.Array:
     """Returns 1/2 mean |gradient|^2: R1 for real images, R2 for fake ones.
 
-    Reference: Mescheder et al. 2018, https://arxiv.org/abs/1801.04406, equations 9
-      and 10, without their weight.
+    Reference: Mescheder et al. 2018, https://arxiv.org/abs/1801.04406, without the
+      weight.
     """
     return 0.5 * squared_slopes(judge, images).mean()
 
@@ -140,7 +140,7 @@ def one_centred(
         weight * real + (1 - weight) * fake.
 
     Reference: Gulrajani et al. 2017, https://arxiv.org/abs/1704.00028, equation 3,
-      without its weight.
+      without the weight.
     """
     chex.assert_equal_shape([real, fake])
     chex.assert_shape(weights, (real.shape[0],))
