@@ -24,6 +24,7 @@ def evaluated_variables(
       live: the live collections.
       average: averaged parameters, from state.average; {} for the live ones.
     """
+    average = average if config.evaluation.ema else {}
     variables = state_lib.generator_variables(generator, live, average)
     return with_statistics(config, generator, variables)
 
