@@ -32,7 +32,12 @@ LEVELS = {
 }
 # Each package from the bottom up; a line is a level.
 PACKAGES = {
-    "config": ["fields values", "json_form smoke", "checks", "sweep"],
+    "config": [
+        "fields values",
+        "averages json_form objectives smoke",
+        "checks",
+        "sweep",
+    ],
     "files": [
         "cache lock names paths tensor_file terminal torch_pickle whole",
         "json_lines manifest torch_file",
@@ -69,16 +74,16 @@ PACKAGES = {
         "features",
     ],
     "training": [
-        "adam collapse losses",
+        "adam augment collapse frozen losses regularizers",
         "optim simultaneous",
         "state",
-        "train_step",
+        "fine_tuning train_step",
         "repeated",
     ],
     "metrics": [
         "agreement attention_distance class_fidelity convert cross_mass image_sets "
         "paired protocols rows",
-        "nearest statistics sweep_cells",
+        "leak nearest statistics sweep_cells",
         "contrasts measured statistics_files",
         "fid inception_score kid mind prdc sweep_table",
         "intra_fid",

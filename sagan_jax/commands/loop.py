@@ -317,4 +317,5 @@ def _generator_of(state: GanState) -> GanState:
         generator=generator,
         discriminator=NetworkState({}, {}, {}, ()),
         ema=copy(state.ema),
+        averages=copy(state.averages),
     )

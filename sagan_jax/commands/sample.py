@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import sagan_jax
+from sagan_jax import config as config_lib
 from sagan_jax.commands import sample_files, sample_pictures, sample_places
 from sagan_jax.commands.opening import open_run
 from sagan_jax.commands.options import KINDS, Options
@@ -139,7 +140,7 @@ def _facts(config: Config, step: int, total: int, classes: Iterable[int]) -> Fac
         "labels": [int(label) for label in classes],
         "seed": settings.seed,
         "truncation": settings.truncation,
-        "ema": settings.ema and bool(config.train.ema_decay),
+        "ema": bool(config_lib.evaluated_decay(config)),
         "statistics": settings.statistics,
         "run": config.name,
         "sagan_jax": sagan_jax.__version__,

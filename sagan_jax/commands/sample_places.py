@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from sagan_jax import config as config_lib
 from sagan_jax.config import Config
 from sagan_jax.errors import UserError, naming
 from sagan_jax.evaluation import sampling
@@ -57,6 +58,8 @@ def name(config: Config, step: int, what: str = "sample") -> str:
         name += f"_truncation{settings.truncation:g}"
     if config.train.ema_decay and not settings.ema:
         name += "_live"
+    elif config_lib.evaluated_decay(config) != config.train.ema_decay:
+        name += f"_ema{settings.ema_decay:g}"
     if settings.statistics != "running":
         name += f"_{settings.statistics}"
     return name

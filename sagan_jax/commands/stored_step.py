@@ -18,6 +18,7 @@ from sagan_jax.training.state import GanState
 
 OUTSIDE = (
     "seed",  # an argument of the step
+    "init_from",
     "log_every",
     "sample_every",
     "checkpoint_every",
@@ -84,7 +85,7 @@ def name(config: Config, devices: int) -> str:
     """Returns what a step depends on of its config, and the number of devices."""
     parts = {
         group: dataclasses.asdict(getattr(config, group))
-        for group in ("model", "optim", "train")
+        for group in ("model", "optim", "train", "regularizers")
     }
     parts["train"] = {k: v for k, v in parts["train"].items() if k not in OUTSIDE}
     return json.dumps([parts, devices], sort_keys=True)

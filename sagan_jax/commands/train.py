@@ -1,11 +1,12 @@
 """Training: the one place where time passes."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from sagan_jax import config as config_lib
@@ -13,17 +14,19 @@ from sagan_jax import networks
 from sagan_jax.commands.loop import Collapse, Loop, Parts
 from sagan_jax.commands.options import Options
 from sagan_jax.commands.stored_step import StoredStep
-from sagan_jax.config import Config
+from sagan_jax.config import Config, objectives
 from sagan_jax.data import sources
 from sagan_jax.errors import UserError, naming
 from sagan_jax.evaluation import results
 from sagan_jax.evaluation.scorer import Scorer
 from sagan_jax.files import json_lines, lock, names, paths
+from sagan_jax.networks import Discriminator
 from sagan_jax.runtime import allocator, devices, processes
 from sagan_jax.runtime import mesh as mesh_lib
-from sagan_jax.training import optim
+from sagan_jax.training import fine_tuning, frozen, optim
 from sagan_jax.training import state as state_lib
 from sagan_jax.training.repeated import repeated
+from sagan_jax.training.state import GanState
 from sagan_jax.training.train_step import make_train_step
 from sagan_jax.workdir import rollback
 from sagan_jax.workdir import run as run_lib
@@ -36,7 +39,7 @@ def main(options: Options) -> None:
     remarks = mesh_lib.start(config)
     if processes.is_first():
         print(f"training on {devices.in_words(config.mesh.devices)}")
-        for remark in remarks + _of_slow_loops(config):
+        for remark in remarks + _of_slow_loops(config) + objectives.remarks(config):
             print(remark)
     train(config, options.workdir_path(), options.command, store=True)
 
@@ -76,6 +79,7 @@ def train(
     # What scoring needs is found now, so that no run fails at its end.
     wanted = config.evaluation.every or results.is_wanted(config)
     scorer = Scorer(config, source) if wanted else None
+    _check_start(config, workdir)
     images = source.digest()
     with _held(workdir):  # before any file in it is touched
         run = run_lib.begin(workdir, config, images)
@@ -87,6 +91,51 @@ def train(
             rollbacks += 1
             # The changes of this start have been recorded.
             parts = parts._replace(run=Run(run.workdir, config))
+
+
+def _check_start(config: Config, workdir: Path) -> None:
+    """Raises UserError if a new run has nothing to start from, and should."""
+    path = config.train.init_from
+    if path and not Run(workdir, config).steps():
+        with naming("train.init_from", path):
+            run_lib.open_run(path).check_step(None)
+
+
+def _first_state(
+    config: Config,
+    discriminator: Discriminator,
+    state: GanState,
+    say: Callable[[str], None],
+) -> GanState:
+    """Returns the state of step 0, which starts from `train.init_from` if that is set.
+
+    Args:
+      config: the config of the run.
+      discriminator: the discriminator.
+      state: the state with its initial values.
+      say: prints a sentence.
+
+    Raises:
+      UserError: there is nothing to start from, or it does not fit.
+    """
+    path = config.train.init_from
+    if not path:
+        return state
+    with naming("train.init_from", path):
+        source, step = run_lib.open_run(path).load_source()
+        kept = frozen.layers(discriminator, config.train.freeze_discriminator)
+        started, words = fine_tuning.started_from(state, source, kept)
+    say(f"started from step {step} of {names.shown(path)}: {words}")
+    # Copies with the sharding of the new state, which a step may donate.
+    return jax.tree.map(
+        lambda old, new: (
+            old
+            if new is old
+            else jax.device_put(jnp.array(new, copy=True), old.sharding)
+        ),
+        state,
+        started,
+    )
 
 
 def _check_kernel(config: Config, mesh: jax.sharding.Mesh) -> None:
@@ -169,7 +218,9 @@ def train_until_interrupted(
             seed=seeded.train.seed,
             may_roll_back=rollbacks < config.train.rollbacks,
         )
-        state = saved or create(seed)
+        state = saved or _first_state(
+            config, parts.discriminator, create(seed), loop.say
+        )
         loop.report_start(state, resumed=saved is not None)
         # Compiling takes long, so the start is on record by now.
         if stored and not loop.is_stopping:

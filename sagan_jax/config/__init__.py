@@ -1,5 +1,6 @@
 """The settings of a run: dataclasses, checks, and JSON."""
 
+from sagan_jax.config.averages import evaluated_decay
 from sagan_jax.config.checks import CHOICES, type_in_words, validate
 from sagan_jax.config.fields import (
     SAME,
@@ -9,6 +10,7 @@ from sagan_jax.config.fields import (
     MeshConfig,
     ModelConfig,
     OptimConfig,
+    RegularizerConfig,
     TrainConfig,
 )
 from sagan_jax.config.json_form import differences, fields_of, from_json, to_json
@@ -23,10 +25,12 @@ __all__ = [
     "MeshConfig",
     "ModelConfig",
     "OptimConfig",
+    "RegularizerConfig",
     "Sweep",
     "TrainConfig",
     "Verdict",
     "differences",
+    "evaluated_decay",
     "fields_of",
     "from_json",
     "shrink_sweep",

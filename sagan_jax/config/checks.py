@@ -3,6 +3,7 @@
 import typing
 from typing import Any
 
+from sagan_jax.config import objectives
 from sagan_jax.config.fields import Config, DataConfig
 from sagan_jax.config.json_form import fields_of
 from sagan_jax.errors import UserError
@@ -30,10 +31,17 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "data.difficulty": ("full", "easy"),
     "data.distance": ("near", "mid", "far"),
     "optim.schedule": ("constant", "linear"),
-    "train.loss": ("hinge", "non_saturating"),
+    "train.loss": (
+        "hinge",
+        "non_saturating",
+        "wasserstein",
+        "least_squares",
+        "relativistic",
+    ),
     "train.order": ("discriminator_first", "generator_first"),
     "train.updates": ("alternating", "simultaneous"),
     "train.trackers": ("wandb", "trackio", "mlflow"),
+    "regularizers.augment": ("color", "translation", "cutout"),
     "evaluation.statistics": ("running", "standing", "batch"),
     "evaluation.kid_kernel": ("poly", "rbf"),
     "evaluation.protocol": (
@@ -80,6 +88,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "train.d_steps": (1, 1000),
     "train.ema_decay": (0, 0.9999999),
     "train.ema_start": (0, 2**31 - 1),
+    "train.freeze_discriminator": (0, 100),
     "train.log_every": (1, 2**31 - 1),
     "train.sample_every": (1, 2**31 - 1),
     "train.checkpoint_every": (1, 2**31 - 1),
@@ -87,6 +96,14 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "train.keep_checkpoints": (1, 10**6),
     "train.keep_every": (0, 2**31 - 1),
     "train.rollbacks": (0, 1000),
+    "regularizers.r1": (0, 10**6),
+    "regularizers.r2": (0, 10**6),
+    "regularizers.every": (1, 10**6),
+    "regularizers.gradient_penalty": (0, 10**6),
+    "regularizers.lecam": (0, 10**6),
+    "regularizers.lecam_decay": (0, 0.9999999),
+    "regularizers.lecam_start": (0, 2**31 - 1),
+    "evaluation.ema_decay": (0, 0.9999999),
     "evaluation.standing_batches": (1, 10**6),
     "evaluation.standing_batch_size": (2, 2**20),
     "evaluation.reference_samples": (0, 10**8),
@@ -133,6 +150,7 @@ def validate(config: Config, *, with_data: bool = True) -> None:
     if with_data and config.data.source == "synthetic":
         _check_synthetic(config)
     _check_updates(config)
+    objectives.check(config)
     group, size = config.model.batch_norm_group_size, config.train.batch_size
     if group and size % group:
         raise UserError(
@@ -223,6 +241,8 @@ def type_in_words(annotation: Any) -> str:
     if typing.get_origin(annotation) is tuple:
         if str in typing.get_args(annotation):
             return "a tuple of names, one in each flag"
+        if float in typing.get_args(annotation):
+            return "a tuple of numbers, such as 0.99,0.9999"
         return "a tuple of integers, such as 16,32"
     words = {int: "a whole number", float: "a finite number", bool: "true or false"}
     return words.get(annotation, "text")

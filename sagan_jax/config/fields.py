@@ -103,6 +103,9 @@ class TrainConfig:
     updates: str = "alternating"  # or simultaneous: both from one pass, cheaper
     ema_decay: float = 0.999  # of the generator's parameters; 0: no moving average
     ema_start: int = 0  # until this step, the average equals the live parameters
+    ema_decays: tuple[float, ...] = ()  # of further averages, see evaluation.ema_decay
+    init_from: str = ""  # a workdir whose networks the run starts from; '': none
+    freeze_discriminator: int = 0  # blocks of D, from the image on, that stay as loaded
     log_every: int = 100
     log_margins: bool = False  # also log the real and the fake half of the hinge loss
     sample_every: int = 1000
@@ -115,10 +118,28 @@ class TrainConfig:
 
 
 @dataclass(slots=True)
+class RegularizerConfig:
+    """Terms of the discriminator's loss, and augmentation; all of it is off at first.
+
+    See docs/objectives.md for the definition of each.
+    """
+
+    r1: float = 0.0  # weight of the squared gradient of D at real images
+    r2: float = 0.0  # the same at fake images
+    every: int = 1  # steps from one R1 and R2 to the next, which then weighs as many
+    gradient_penalty: float = 0.0  # weight of WGAN-GP's penalty; published: 10
+    lecam: float = 0.0  # weight of LeCam's regularizer; published: 0.3
+    lecam_decay: float = 0.99  # of the moving averages of D's logits
+    lecam_start: int = 1000  # step after which LeCam's regularizer counts
+    augment: tuple[str, ...] = ()  # DiffAugment: color, translation, cutout
+
+
+@dataclass(slots=True)
 class EvaluationConfig:
     """Sampling and scoring."""
 
     ema: bool = True  # sample with the averaged parameters
+    ema_decay: float = 0.0  # which average: one of train.ema_decays; 0: train.ema_decay
     statistics: str = "running"  # of batch norm; or standing, or batch
     standing_batches: int = 16
     standing_batch_size: int = 64
@@ -158,5 +179,6 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    regularizers: RegularizerConfig = field(default_factory=RegularizerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)

@@ -48,6 +48,7 @@ def shrink(config: Config, argument: str | None) -> Config:
     data.source, data.path, data.num_images = "synthetic", "", 64
     train.batch_size, train.steps, train.ema_start = 8, 6, 0
     train.log_every, train.sample_every, train.checkpoint_every = 1, 3, 2
+    config.regularizers.lecam_start = min(config.regularizers.lecam_start, 2)
     config.evaluation.rows = config.evaluation.columns = 4
     config.evaluation.standing_batches, config.evaluation.standing_batch_size = 2, 8
     config.evaluation.num_samples, config.evaluation.batch_size = 32, 16

@@ -14,7 +14,7 @@ from sagan_jax.workdir.run import Run
 
 
 def evaluated_variables(
-    config: Config, generator: Generator, live: dict[str, Tree], ema: Tree
+    config: Config, generator: Generator, live: dict[str, Tree], average: Tree
 ) -> dict[str, Tree]:
     """Returns the variables to sample and score with, as config.evaluation asks.
 
@@ -22,9 +22,9 @@ def evaluated_variables(
       config: the run's config.
       generator: the module.
       live: the live collections.
-      ema: the averaged parameters, {} if the run keeps none.
+      average: averaged parameters, from state.average; {} for the live ones.
     """
-    average = ema if config.evaluation.ema else {}
+    average = average if config.evaluation.ema else {}
     variables = state_lib.generator_variables(generator, live, average)
     return with_statistics(config, generator, variables)
 
@@ -34,10 +34,11 @@ def of_state(config: Config, generator: Generator, state: GanState) -> dict[str,
 
     They lie on one device of this process, because only one process draws pictures.
     """
-    live, ema = jax.tree.map(
-        lambda x: x.addressable_data(0), (state.generator.variables, state.ema)
+    average = state_lib.average(config, state.ema, state.averages)
+    live, average = jax.tree.map(
+        lambda x: x.addressable_data(0), (state.generator.variables, average)
     )
-    return evaluated_variables(config, generator, live, ema)
+    return evaluated_variables(config, generator, live, average)
 
 
 def evaluated(config: Config, generator: Generator) -> Generator:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sagan_jax import config as config_lib
 from sagan_jax.config import Config
 from sagan_jax.errors import UserError, naming
 from sagan_jax.evaluation import generator as generator_lib
@@ -223,6 +224,7 @@ def _line(run: Run, scorer: Scorer, step: int, files: Line, scores: Line) -> Lin
     name = scorer.protocol.name
     if scorer.metrics == (AGREEMENT,):
         name = f"far_pairs_{config.data.difficulty}_{count}"
+    decay = config_lib.evaluated_decay(config)
     return {
         "protocol": name,
         "time": round(time.time(), 3),
@@ -234,8 +236,8 @@ def _line(run: Run, scorer: Scorer, step: int, files: Line, scores: Line) -> Lin
         "seed": settings.seed,
         "seeds": settings.seeds,
         "truncation": settings.truncation,
-        "ema": settings.ema and bool(config.train.ema_decay),
-        "ema_decay": config.train.ema_decay,
+        "ema": bool(decay),
+        "ema_decay": decay or config.train.ema_decay,
         "statistics": settings.statistics,
         **_standing(config),
         **scorer.facts(),

@@ -170,14 +170,15 @@ def step_flops(config: Config) -> float:
 
 
 def state_bytes(config: Config) -> int:
-    """Returns the bytes of the parameters, the moments of Adam and the average.
+    """Returns the bytes of the parameters, the moments of Adam and the averages.
 
     Adam keeps two moments, or one if beta1 is 0.
     """
     generator = generator_cost(config.model).parameters
     discriminator = discriminator_cost(config.model).parameters
     copies = (3 if config.optim.beta1 else 2) * (generator + discriminator)
-    return _FLOAT * (copies + (generator if config.train.ema_decay else 0))
+    averages = bool(config.train.ema_decay) + len(config.train.ema_decays)
+    return _FLOAT * (copies + averages * generator)
 
 
 def step_bytes(config: Config, devices: int = 1) -> int:

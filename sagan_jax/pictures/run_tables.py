@@ -17,7 +17,8 @@ MOST_ROWS = 200
 
 _FLOATS_THAT_ARE_SETTINGS = ("time", "truncation", "ema_decay")
 _STD = "_over_seeds_std"
-_GROUPS = ("name", "model", "data", "optim", "train", "evaluation", "mesh")
+_GROUPS: tuple[str, ...] = ("name", "model", "data", "optim", "train", "regularizers")
+_GROUPS += ("evaluation", "mesh")
 _ENVIRONMENT = ["sagan_jax", "revision", "python", "platform", "backend", "device"]
 _ENVIRONMENT += ["devices", "processes"]
 

@@ -144,7 +144,8 @@ def _won(scalars: Mapping[str, float]) -> str:
         margin = scalars["logits/real"] - scalars["logits/fake"]
     except KeyError:
         return ""
-    if loss < WON_LOSS and margin > WON_MARGIN:
+    # A Wasserstein loss is minus the margin, and no sign of anything.
+    if 0 <= loss < WON_LOSS and margin > WON_MARGIN:
         return (
             f"the discriminator has won (its loss is {loss:.4f}, and real and fake "
             f"logits are {margin:.2f} apart): the generator has little to learn from."

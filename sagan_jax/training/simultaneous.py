@@ -72,7 +72,7 @@ def gradients(
     d_loss, (by_real, by_fake) = jax.value_and_grad(loss.discriminator, (0, 1))(
         real, fake
     )
-    g_loss, wanted = jax.value_and_grad(loss.generator)(fake)
+    g_loss, wanted = jax.value_and_grad(loss.of_generator, 1)(real, fake)
     least = jnp.asarray(LEAST / fake.size, fake.dtype)
     taken = jnp.where(jnp.abs(by_fake) < least, least, by_fake)
     d_gradient, by_image = pull_d((by_real, taken))

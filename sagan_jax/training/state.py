@@ -11,10 +11,13 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from sagan_jax import config as config_lib
 from sagan_jax.config import Config
 from sagan_jax.networks import Discriminator, Generator
 from sagan_jax.networks.layers import param_dtype
 from sagan_jax.runtime import keys
+from sagan_jax.training import frozen as frozen_lib
+from sagan_jax.training import regularizers
 from sagan_jax.training.optim import Optimizers
 
 Tree = Any
@@ -23,14 +26,27 @@ INIT_STREAM, STEP_STREAM = 0, 1
 """Values folded into the seed's key: for initialisation, and for the steps."""
 
 
+LATER = ("averages", "logits")
+"""Fields of a state that the first checkpoints lack; {} means the same as missing."""
+
+
 @flax.struct.dataclass
 class NetworkState:
-    """The parameters, mutable collections and optimizer state of one network."""
+    """The parameters, mutable collections and optimizer state of one network.
+
+    Attributes:
+      params: the parameters.
+      batch_stats: running statistics; {} if the network has none.
+      spectral: the vectors `u`; {} without spectral norm.
+      opt_state: the optimizer's state, of the layers that are trained.
+      logits: LeCam's averages of the discriminator's logits; {} without LeCam.
+    """
 
     params: Tree
     batch_stats: Tree
     spectral: Tree
     opt_state: Tree
+    logits: Tree = flax.struct.field(default_factory=dict)
 
     @property
     def variables(self) -> dict[str, Tree]:
@@ -53,6 +69,8 @@ class GanState:
       generator: the generator's state.
       discriminator: the discriminator's state.
       ema: moving average of the generator's params; {} if ema_decay is 0.
+      averages: a further average for each of `train.ema_decays`, under its
+        `average_name`; {} if there are none.
     """
 
     step: jax.Array
@@ -60,6 +78,26 @@ class GanState:
     generator: NetworkState
     discriminator: NetworkState
     ema: Tree
+    averages: Tree = flax.struct.field(default_factory=dict)
+
+
+def average_name(decay: float) -> str:
+    """Returns the key of a further average in `GanState.averages`."""
+    return f"{decay!r}"
+
+
+def average(config: Config, ema: Tree, averages: Tree) -> Tree:
+    """Returns the average that `config.evaluation` asks for; {} for live parameters.
+
+    Args:
+      config: the run's config.
+      ema: `GanState.ema`.
+      averages: `GanState.averages`, or the part of it that is asked for.
+    """
+    decay = config_lib.evaluated_decay(config)
+    if not decay:
+        return {}
+    return ema if decay == config.train.ema_decay else averages[average_name(decay)]
 
 
 @keys.pinned()
@@ -93,23 +131,32 @@ def create(
     images = jnp.zeros((2, side, side, generator.channels), dtype)
     g_variables = generator.init(generator_key, z, labels, train=False)
     d_variables = discriminator.init(discriminator_key, images, labels, train=False)
-    params = g_variables["params"]
+    params, train = g_variables["params"], config.train
+    frozen = frozen_lib.layers(discriminator, train.freeze_discriminator)
+    logits = regularizers.no_averages(dtype) if config.regularizers.lecam else {}
     return GanState(
         step=jnp.zeros((), jnp.int32),
         skipped=jnp.zeros((), jnp.int32),
         generator=_network(g_variables, optimizers.generator),
-        discriminator=_network(d_variables, optimizers.discriminator),
-        # A copy, so that the average and the parameters do not share buffers.
-        ema=jax.tree.map(jnp.copy, params) if config.train.ema_decay else {},
+        discriminator=_network(d_variables, optimizers.discriminator, frozen, logits),
+        # Copies, so that averages and parameters do not share buffers.
+        ema=jax.tree.map(jnp.copy, params) if train.ema_decay else {},
+        averages={
+            average_name(decay): jax.tree.map(jnp.copy, params)
+            for decay in train.ema_decays
+        },
     )
 
 
-def _network(variables: Any, optimizer: Any) -> NetworkState:
+def _network(
+    variables: Any, optimizer: Any, frozen: tuple[str, ...] = (), logits: Any = None
+) -> NetworkState:
     return NetworkState(
         params=variables["params"],
         batch_stats=variables.get("batch_stats", {}),
         spectral=variables.get("spectral", {}),
-        opt_state=optimizer.init(variables["params"]),
+        opt_state=optimizer.init(frozen_lib.trainable(variables["params"], frozen)),
+        logits=logits or {},
     )
 
 

@@ -6,6 +6,7 @@ the manifest of hashes does. A reader takes the newest checkpoint that is not da
 A training may remove checkpoints meanwhile: one that has gone is not damaged.
 """
 
+import dataclasses
 import itertools
 import re
 import shutil
@@ -25,7 +26,7 @@ from sagan_jax.errors import UserError
 from sagan_jax.files import manifest
 from sagan_jax.runtime import processes
 from sagan_jax.training import adam
-from sagan_jax.training.state import GanState
+from sagan_jax.training.state import LATER, GanState
 from sagan_jax.workdir import disk
 
 NEEDED = ("_CHECKPOINT_METADATA", "default/_METADATA", "default/manifest.ocdbt")
@@ -76,7 +77,7 @@ class Manager:
         self._finish()
         step = int(state.step)
         with disk.errors(self._directory):
-            saved = self._orbax.save(step, args=ocp.args.StandardSave(state))
+            saved = self._orbax.save(step, args=ocp.args.StandardSave(_stored(state)))
         if not saved:
             raise RuntimeError(
                 f"checkpoint {step} was not saved; there is a newer checkpoint"
@@ -214,10 +215,9 @@ def restore(directory: Path, like: GanState, step: int) -> GanState:
     earlier, folder = adam.with_first_moment(like), directory / str(step)
     state: GanState
     if _named(like).keys() < _named(earlier).keys() <= _shapes(folder).keys():
-        state = _read(directory, step, ocp.args.StandardRestore(earlier))
-        state = adam.without_first_moment(state)
+        state = adam.without_first_moment(_read_state(directory, step, earlier))
     else:
-        state = _read(directory, step, ocp.args.StandardRestore(like))
+        state = _read_state(directory, step, like)
     if int(state.step) != step:
         raise ValueError(f"it holds the state of step {int(state.step)}")
     return state
@@ -388,6 +388,41 @@ def _check_restores(directory: Path, state: GanState, step: int) -> None:
             f"cannot be restored ({damage}); train in another --workdir, on another "
             "disk or under a plain name."
         )
+
+
+def _read_state(directory: Path, step: int, like: GanState) -> GanState:
+    found = _read(directory, step, ocp.args.StandardRestore(_stored(like)))
+    state: GanState = _from_stored(found, like)
+    return state
+
+
+def _stored(tree: Any) -> Any:
+    """Returns a state as it is stored: without the empty fields in `state.LATER`.
+
+    Orbax refuses to restore a tree with a field that the stored one lacks, even if it
+    is empty.
+    """
+    if not dataclasses.is_dataclass(tree) or isinstance(tree, type):
+        return tree
+    fields = {f.name: getattr(tree, f.name) for f in dataclasses.fields(tree)}
+    return {
+        name: _stored(value)
+        for name, value in fields.items()
+        if name not in LATER or value
+    }
+
+
+def _from_stored(found: Any, like: Any) -> Any:
+    """Returns what was restored in the form of `like`; the inverse of `_stored`."""
+    if not dataclasses.is_dataclass(like) or isinstance(like, type):
+        return found
+    return dataclasses.replace(
+        like,
+        **{
+            name: _from_stored(part, getattr(like, name))
+            for name, part in found.items()
+        },
+    )
 
 
 def _read(directory: Path, step: int, args: Any) -> Any:

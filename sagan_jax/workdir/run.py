@@ -18,6 +18,7 @@ from sagan_jax.networks import Discriminator, Generator
 from sagan_jax.runtime import processes
 from sagan_jax.training import optim
 from sagan_jax.training import state as state_lib
+from sagan_jax.training.fine_tuning import Source
 from sagan_jax.training.state import GanState
 from sagan_jax.workdir import checkpoint, disk, model_files, record, run_config
 from sagan_jax.workdir.run_config import Change
@@ -53,7 +54,7 @@ class Run(RunFiles):
     @property
     def is_averaged(self) -> bool:
         """Whether the generator that is sampled has averaged parameters."""
-        return self.config.evaluation.ema and bool(self.config.train.ema_decay)
+        return bool(config_lib.evaluated_decay(self.config))
 
     def sources(self) -> dict[str, Path]:
         """Returns the directories of the model, which no picture may lie in."""
@@ -105,8 +106,8 @@ class Run(RunFiles):
     ) -> tuple[Generator, dict[str, Any], int]:
         """Returns the generator, its variables, and the step of their checkpoint.
 
-        The parameters are the averaged ones if `config.evaluation.ema` is set and the
-        run keeps an average.
+        The parameters are those of the average that `config.evaluation` asks for, or
+        the live ones.
 
         Args:
           step: the step of a checkpoint; None: the newest that is not damaged.
@@ -116,12 +117,13 @@ class Run(RunFiles):
         """
         step = self._checked(step)
         shapes, generator, _ = self._shapes()
-        like: dict[str, Any] = {"generator": shapes.generator.variables}
-        if self.is_averaged:
-            like["ema"] = shapes.ema
-        found, at = self._restored(like | {"step": shapes.step}, step)
+        like = {"generator": shapes.generator.variables, "step": shapes.step}
+        found, at = self._restored(like | self._average_in(shapes), step)
+        average = state_lib.average(
+            self.config, found.get("ema", {}), found.get("averages", {})
+        )
         variables = state_lib.generator_variables(
-            generator, found["generator"], found.get("ema", {})
+            generator, found["generator"], average
         )
         return generator, variables, at
 
@@ -141,6 +143,40 @@ class Run(RunFiles):
         like = {"step": shapes.step, "discriminator": shapes.discriminator.variables}
         found, at = self._restored(like, step)
         return discriminator, dict(found["discriminator"]), at
+
+    def load_source(self, step: int | str | None = None) -> tuple[Source, int]:
+        """Returns both networks for another run to start from, and their step.
+
+        Args:
+          step: the step of a checkpoint; None: the newest that is not damaged.
+
+        Raises:
+          UserError: no checkpoint, none of that step, or a damaged one.
+        """
+        step = self._checked(step)
+        shapes, _, _ = self._shapes()
+        like = {
+            "step": shapes.step,
+            "generator": shapes.generator.variables,
+            "discriminator": shapes.discriminator.variables,
+        }
+        if self.config.train.ema_decay:
+            like["ema"] = shapes.ema
+        found, at = self._restored(like, step)
+        return (
+            Source(found["generator"], found["discriminator"], found.get("ema", {})),
+            at,
+        )
+
+    def _average_in(self, shapes: GanState) -> dict[str, Any]:
+        """Returns the part of a state's shapes with the average to sample."""
+        decay = config_lib.evaluated_decay(self.config)
+        if not decay:
+            return {}
+        if decay == self.config.train.ema_decay:
+            return {"ema": shapes.ema}
+        name = state_lib.average_name(decay)
+        return {"averages": {name: shapes.averages[name]}}
 
     def _checked(self, step: int | str | None) -> int | None:
         """Returns a step that has a checkpoint as a number; None: the newest."""

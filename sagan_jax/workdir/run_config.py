@@ -34,7 +34,7 @@ MAY_CHANGE = (
     "train.rollbacks",
     "train.trackers",
 )
-_IDENTITY = ("model", "data", "optim", "train")
+_IDENTITY = ("model", "data", "optim", "train", "regularizers")
 _GROUPS = ("name", *_IDENTITY, "evaluation", "mesh")
 
 

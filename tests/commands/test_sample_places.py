@@ -99,3 +99,21 @@ def test_a_place_among_images_or_checkpoints_is_refused(
     with pytest.raises(UserError, match=r"lies among the files of .* another --out"):
         sample_places.checked_out(run, tmp_path / name, "images")
     sample_places.check_apart(run, tmp_path / "photos.png")
+
+
+@pytest.mark.parametrize(
+    ("fields", "average"),
+    [
+        ({}, ""),
+        ({"ema": False}, "_live"),
+        ({"ema_decay": 0.9}, ""),  # that of train.ema_decay
+        ({"ema_decay": 0.5}, "_ema0.5"),
+        ({"ema": False, "ema_decay": 0.5}, "_live"),
+    ],
+)
+def test_a_name_tells_the_average(fields: dict[str, Any], average: str) -> None:
+    config = tiny_runs.config(train__ema_decays=(0.5,))
+    for field, value in fields.items():
+        setattr(config.evaluation, field, value)
+    name = sample_places.name(config, 7)
+    assert name == f"sample_00000007_seed1234{average}"

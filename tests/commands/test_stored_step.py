@@ -28,9 +28,12 @@ def test_fields_outside_the_step_exist() -> None:
         ("data.path", "elsewhere", True),
         ("evaluation.seed", 7, True),
         ("train.seed", 7, True),
+        ("train.init_from", "runs/a", True),
         ("train.steps", 7, False),
         ("train.batch_size", 8, False),
         ("optim.beta2", 0.5, False),
+        ("regularizers.r1", 0.5, False),
+        ("train.ema_decays", (0.5,), False),
         ("model.width", 8, False),
     ],
 )

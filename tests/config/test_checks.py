@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from sagan_jax import config as config_lib
-from sagan_jax.config import Config, checks
+from sagan_jax.config import Config, checks, objectives
 from sagan_jax.errors import UserError
 from sagan_jax.metrics.kid import KERNELS
 from sagan_jax.metrics.protocols import PROTOCOLS
@@ -22,6 +22,7 @@ from sagan_jax.networks.resnet import (
     DISCRIMINATOR_NORMALIZATIONS,
     GENERATOR_NORMALIZATIONS,
 )
+from sagan_jax.training.augment import AUGMENTATIONS
 from sagan_jax.training.losses import LOSSES
 
 
@@ -53,6 +54,8 @@ def test_a_config_of_four_classes_is_valid() -> None:
 
 # Choices.
 
+SEVERAL = {"train.trackers", "regularizers.augment"}  # tuples of names
+
 
 @pytest.mark.parametrize(
     ("name", "table"),
@@ -70,6 +73,7 @@ def test_a_config_of_four_classes_is_valid() -> None:
         ("model.transposed_norm_side", NORM_SIDES),
         ("train.loss", LOSSES),
         ("evaluation.kid_kernel", KERNELS),
+        ("regularizers.augment", AUGMENTATIONS),
         ("evaluation.protocol", PROTOCOLS),
     ],
 )
@@ -77,7 +81,7 @@ def test_choices_are_the_names_in_the_table(name: str, table: Iterable[str]) -> 
     assert config_lib.CHOICES[name] == tuple(table)
 
 
-@pytest.mark.parametrize("name", sorted(config_lib.CHOICES.keys() - {"train.trackers"}))
+@pytest.mark.parametrize("name", sorted(config_lib.CHOICES.keys() - SEVERAL))
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
     words = (f"{name}='nonsense'", ", ".join(config_lib.CHOICES[name]))
     several = isinstance(dict(_fields())[name], tuple)
@@ -284,3 +288,136 @@ def test_simultaneous_updates_have_no_order() -> None:
     _assert_refused(
         *words, train__updates="simultaneous", train__order="generator_first"
     )
+
+
+# Losses, regularizers, averages and fine-tuning.
+
+
+@pytest.mark.parametrize("name", ["r1", "r2", "gradient_penalty", "lecam"])
+def test_simultaneous_updates_have_no_terms_of_the_discriminator_alone(
+    name: str,
+) -> None:
+    values = {f"regularizers__{name}": 0.5, "train__updates": "simultaneous"}
+    _assert_refused(f"regularizers.{name}=0.5", "updates=alternating", **values)
+    config_lib.validate(_config(**values | {f"regularizers__{name}": 0.0}))
+    config_lib.validate(_config(**values | {"train__updates": "alternating"}))
+
+
+def test_simultaneous_updates_may_be_augmented_and_relativistic() -> None:
+    config_lib.validate(
+        _config(
+            train__updates="simultaneous",
+            train__loss="relativistic",
+            regularizers__augment=("color",),
+        )
+    )
+
+
+@pytest.mark.parametrize("name", ["r1", "r2"])
+def test_two_targets_of_the_gradient_are_refused(name: str) -> None:
+    values = {f"regularizers__{name}": 1.0, "regularizers__gradient_penalty": 10.0}
+    _assert_refused("regularizers.gradient_penalty=10", "choose one", **values)
+
+
+@pytest.mark.parametrize("name", ["r1", "r2", "gradient_penalty"])
+@pytest.mark.parametrize("normalization", ["batch", "both"])
+def test_gradients_of_an_image_need_logits_of_its_own(
+    name: str, normalization: str
+) -> None:
+    values: Any = {f"regularizers__{name}": 2.0}
+    batch: Any = {"model__discriminator_normalization": normalization}
+    words = (f"regularizers.{name}=2", normalization, "=spectral")
+    _assert_refused(*words, **values, **batch)
+    config_lib.validate(_config(**values))
+    config_lib.validate(_config(**batch, regularizers__lecam=0.3))
+
+
+def test_lecam_needs_the_level_of_the_logits() -> None:
+    values = {"regularizers__lecam": 0.3, "train__loss": "relativistic"}
+    _assert_refused("regularizers.lecam=0.3", "another loss", **values)
+
+
+def test_an_augmentation_is_named_once() -> None:
+    _assert_refused("twice", regularizers__augment=("color", "cutout", "color"))
+    config_lib.validate(_config(regularizers__augment=("cutout", "color")))
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.0, -0.5, 1.5])
+def test_further_averages_have_decays_between_0_and_1(decay: float) -> None:
+    words = ("train.ema_decays=(0.9,", f"has {decay:g}", "above 0 and below 1")
+    _assert_refused(*words, train__ema_decays=(0.9, decay))
+
+
+@pytest.mark.parametrize("decays", [(0.9, 0.9), (0.999,)])
+def test_each_decay_is_kept_once(decays: tuple[float, ...]) -> None:
+    words = ("train.ema_decays", f"has {decays[-1]:g}", "once")
+    _assert_refused(*words, train__ema_decays=decays)
+
+
+def test_the_evaluated_average_is_one_that_is_kept() -> None:
+    kept: Any = {"train__ema_decays": (0.9, 0.99)}
+    for decay in (0.0, 0.9, 0.99, 0.999):
+        config_lib.validate(_config(**kept, evaluation__ema_decay=decay))
+    words = ("evaluation.ema_decay=0.5", "choose 0.9, 0.99, 0.999, or 0")
+    _assert_refused(*words, **kept, evaluation__ema_decay=0.5)
+
+
+def test_without_any_average_there_is_none_to_evaluate() -> None:
+    words = ("evaluation.ema_decay=0.5", "train.ema_decays", "or 0")
+    _assert_refused(*words, train__ema_decay=0.0, evaluation__ema_decay=0.5)
+
+
+@pytest.mark.parametrize(
+    ("ema", "chosen", "expected"),
+    [(True, 0.0, 0.999), (True, 0.9, 0.9), (False, 0.9, 0)],
+)
+def test_the_decay_of_the_evaluated_average(
+    ema: bool, chosen: float, expected: float
+) -> None:
+    config = _config(evaluation__ema=ema, evaluation__ema_decay=chosen)
+    assert config_lib.evaluated_decay(config) == expected
+
+
+def test_only_residual_blocks_are_frozen() -> None:
+    _assert_refused(
+        "train.freeze_discriminator=1",
+        "lsun64_port",
+        model__family="lsun64_port",
+        model__resolution=64,
+        model__num_classes=0,
+        model__attention_form="port",
+        train__freeze_discriminator=1,
+        train__init_from="runs/x",
+    )
+
+
+def test_freezing_needs_layers_to_keep() -> None:
+    _assert_refused(
+        "train.freeze_discriminator=2", "train.init_from", train__freeze_discriminator=2
+    )
+    config_lib.validate(
+        _config(train__freeze_discriminator=2, train__init_from="runs/a")
+    )
+
+
+def test_a_gradient_penalty_with_spectral_norm_is_a_warning() -> None:
+    config = _config(regularizers__gradient_penalty=10.0)
+    config_lib.validate(config)
+    (remark,) = objectives.remarks(config)
+    assert remark.startswith("warning: regularizers.gradient_penalty=10")
+    config.model.discriminator_normalization = "none"
+    assert objectives.remarks(config) == []
+
+
+def test_an_unbounded_discriminator_is_a_warning() -> None:
+    config = _config(train__loss="wasserstein")
+    assert objectives.remarks(config) == []
+    config.model.discriminator_normalization = "none"
+    (remark,) = objectives.remarks(config)
+    assert remark.startswith("warning: train.loss='wasserstein'")
+    config.regularizers.gradient_penalty = 10.0
+    assert objectives.remarks(config) == []
+
+
+def test_the_default_config_has_no_remarks() -> None:
+    assert objectives.remarks(Config()) == []

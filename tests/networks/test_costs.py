@@ -153,6 +153,8 @@ def test_the_average_is_a_copy_of_the_generator() -> None:
     config.train.ema_decay = 0.0
     copy = 4 * costs.generator_cost(config.model).parameters
     assert with_average - costs.state_bytes(config) == copy
+    config.train.ema_decays = (0.5, 0.9)
+    assert costs.state_bytes(config) - with_average == copy
 
 
 @pytest.mark.parametrize(

@@ -187,3 +187,40 @@ def test_inception_without_torch_fidelity(capsys, monkeypatch):
     found = {line["side"]: line for line in lines(capsys) if "side" in line}
     assert found["sagan_jax"]["images_per_second"] > 0
     assert found.keys() == {"sagan_jax", "torch_fidelity"}
+
+
+def test_small_data_splits_by_class_without_overlap(photos, tmp_path):
+    small_data = load("benchmarks/small_data.py")
+    small_data.split(photos, tmp_path, 20)
+    sets = [
+        {path.relative_to(tmp_path / name) for path in (tmp_path / name).rglob("*.png")}
+        for name in ("train", "held_out")
+    ]
+    assert not sets[0] & sets[1]
+    for found in sets:
+        assert [path.parent.name for path in sorted(found)] == ["cat"] * 10 + [
+            "dog"
+        ] * 10
+    with pytest.raises(SystemExit, match="cat has too few images; lower --count"):
+        small_data.split(photos, tmp_path, 200)
+
+
+@pytest.mark.slow
+def test_small_data(photos, tmp_path, capsys):
+    inception_weights.save(Weights(arrays("64")), tmp_path / "w.safetensors")
+    command = [str(photos), str(tmp_path / "w.safetensors"), str(tmp_path / "out")]
+    command += ["--count=20", "--steps=4"]
+    load("benchmarks/small_data.py").main(command)
+    printed = capsys.readouterr().out.splitlines()
+    found = [json.loads(line) for line in printed if line.startswith("{")]
+    assert [line["run"] for line in found] == [
+        "training images",
+        "plain",
+        "diffaugment",
+    ]
+    for line in found[1:]:
+        assert line["step"] == 4
+        assert line["train"] > 0
+        assert line["held_out"] > found[0]["held_out"]
+        assert 0 <= line["closer_than_held_out"] <= 1
+        assert line["leaks"].keys() == {"color", "translation", "cutout"}

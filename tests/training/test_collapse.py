@@ -28,6 +28,12 @@ def _after(readings: int = 20, **scalars: Any) -> tuple[Watch, int]:
     return watch, 100 * (readings + 1)
 
 
+def test_a_negative_loss_is_no_sign() -> None:
+    # A Wasserstein loss is minus the margin.
+    watch, step = _after()
+    assert watch.read(step, WELL | WON | {"loss/discriminator": -2.1}) == []
+
+
 def test_a_healthy_run_shows_no_sign() -> None:
     watch, step = _after()
     assert watch.read(step, WELL) == []

@@ -11,9 +11,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import linear_gan
 import pytest
 import tiny_gan
 
+from sagan_jax.config import RegularizerConfig
 from sagan_jax.runtime import mesh as mesh_lib
 from sagan_jax.training import state as state_lib
 from sagan_jax.training import train_step
@@ -89,3 +91,28 @@ def test_other_arrangements_of_rows_need_other_collectives(
     images = jnp.zeros((ROWS, 5))
     compiled = gradient.lower(jnp.zeros(5), images, images).compile()
     assert (_collectives(compiled) == {"all-reduce"}) is only_all_reduces
+
+
+def test_augmented_images_and_penalties_stay_on_their_device() -> None:
+    # All terms at once, though a config may not have them all.
+    config = tiny_gan.build(mesh__devices=8).config
+    config.model.num_classes, config.train.loss = 3, "relativistic"
+    config.train.batch_size = 16
+    config.regularizers = RegularizerConfig(
+        r1=1.0,
+        r2=1.0,
+        every=2,
+        gradient_penalty=10.0,
+        lecam=0.3,
+        augment=("color", "translation", "cutout"),
+    )
+    parts = linear_gan.parts(config)
+    mesh = mesh_lib.make_mesh(config)
+    step = train_step.make_train_step(*parts, mesh_lib.constrain(mesh))
+    state = jax.eval_shape(functools.partial(state_lib.create, *parts))
+    batch = {
+        "image": jax.ShapeDtypeStruct((16, 4, 4, 1), jnp.uint8),
+        "label": jax.ShapeDtypeStruct((16,), jnp.int32),
+    }
+    compiled = mesh_lib.jit_step(step, mesh).lower(state, batch).compile()
+    assert _collectives(compiled) == {"all-reduce"}

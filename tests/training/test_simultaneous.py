@@ -47,7 +47,8 @@ def _both(loss: str, dtype: Any, shift: float) -> tuple[Any, Any]:
         return (_logits(d, real), _logits(d, fakes)), {}
 
     found = simultaneous.gradients(losses, lambda g: (_fakes(g, z), {}), judge, g, d)
-    of_g = jax.grad(lambda g: losses.generator(_logits(d, _fakes(g, z))))(g)
+    on_real = _logits(d, real)
+    of_g = jax.grad(lambda g: losses.of_generator(on_real, _logits(d, _fakes(g, z))))(g)
     of_d = jax.grad(
         lambda d: losses.discriminator(_logits(d, real), _logits(d, _fakes(g, z)))
     )(d)

@@ -1,5 +1,6 @@
 """Checkpoints: retention, manifests, and the handling of damaged ones."""
 
+import ast
 import errno
 import json
 import os
@@ -11,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 import jax
+import linear_gan
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
@@ -22,6 +24,8 @@ from sagan_jax.commands import sample
 from sagan_jax.config import Config
 from sagan_jax.errors import UserError
 from sagan_jax.files import manifest
+from sagan_jax.training import state as state_lib
+from sagan_jax.training import train_step
 from sagan_jax.training.state import GanState
 from sagan_jax.workdir import checkpoint
 from sagan_jax.workdir import run as run_lib
@@ -576,3 +580,54 @@ def test_a_damaged_checkpoint_is_refused_if_chosen_by_step(tmp_path: Path) -> No
     _empty(workdir / "checkpoints" / "4")
     with pytest.raises(UserError, match=r"damaged.*4: .*empty.*backup"):
         sagan_jax.load(workdir, step=4)
+
+
+# Fields of a state that are younger than the first checkpoints.
+
+
+def _linear(**changes: Any) -> tuple[Config, GanState, Any]:
+    """Returns a config of linear_gan, a state after two steps, and its step."""
+    config = Config()
+    config.model.num_classes, config.train.batch_size = 0, 4
+    config.train.ema_decay, config.train.ema_decays = 0.9, (0.5,)
+    config.regularizers.lecam, config.regularizers.lecam_start = 0.3, 1
+    for name, value in changes.items():
+        group, field = name.split("__")
+        setattr(getattr(config, group), field, value)
+    parts = linear_gan.parts(config)
+    step = jax.jit(train_step.make_train_step(*parts))
+    image = np.random.default_rng(0).integers(0, 256, (4, 4, 4, 1), np.uint8)
+    batch = {"image": image, "label": np.zeros(4, np.int32)}
+    with tiny_gan.quick_compiles():
+        # Placed like a restored state, so that one program makes all steps.
+        state = jax.device_put(
+            jax.jit(lambda: state_lib.create(*parts))(), jax.local_devices()[0]
+        )
+        for _ in range(2):
+            state, _ = step(state, batch)
+    return config, state, lambda state: step(state, batch)
+
+
+def test_lecam_and_further_averages_are_restored_bit_for_bit(tmp_path: Path) -> None:
+    config, state, step = _linear()
+    assert state.discriminator.logits["real"] != 0
+    with checkpoint.open_manager(tmp_path, config.train) as manager:
+        manager.save(state)
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    like = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), state
+    )
+    restored = checkpoint.restore(tmp_path, like, 2)
+    tiny_gan.assert_same_bits(restored, state)
+    for after, again in zip(step(state), step(restored), strict=True):
+        tiny_gan.assert_same_bits(again, after)
+
+
+def test_without_them_a_checkpoint_is_as_before(tmp_path: Path) -> None:
+    config, state, _ = _linear(train__ema_decays=(), regularizers__lecam=0.0)
+    with checkpoint.open_manager(tmp_path, config.train) as manager:
+        manager.save(state)
+    stored = json.loads((tmp_path / "2" / "default" / "_METADATA").read_text())
+    names = {name for key in stored["tree_metadata"] for name in ast.literal_eval(key)}
+    assert {"ema", "generator", "discriminator", "spectral", "step"} <= names
+    assert not names & set(state_lib.LATER)
