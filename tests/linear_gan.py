@@ -45,6 +45,7 @@ class Discriminator(nn.Module):
     num_classes: int = 0
     resolution: int = 4
     stop_gradient_uv: bool = True
+    has_batch_norm: bool = False
 
     def plan(self) -> tuple[Stage, ...]:
         return (Stage(self.resolution, attention=True), Stage(1, attention=False))

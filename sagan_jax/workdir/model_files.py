@@ -28,6 +28,7 @@ NAMES = (ARRAYS, CONFIG, CARD)
 
 PLACES = (
     "data.path",
+    "train.init_from",
     "evaluation.weights",
     "evaluation.reference",
     "evaluation.held_out",
