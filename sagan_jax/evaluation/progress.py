@@ -5,13 +5,13 @@ was selected for being low is biased low. `results` scores the best checkpoint a
 """
 
 import math
-import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 from sagan_jax.evaluation.scorer import Scorer
 from sagan_jax.files import json_lines
+from sagan_jax.metrics import scores as scores_lib
 from sagan_jax.networks import Generator
 from sagan_jax.runtime import processes
 from sagan_jax.workdir.run import Run
@@ -75,7 +75,7 @@ def best(run: Run) -> Line | None:
         if json_lines.step_of(line) is not None
     ]
     names = {name for line in lines for name in line}
-    chosen = sorted(n for n in names if re.fullmatch(r"FID|FD-\d+", n))
+    chosen = sorted(filter(scores_lib.is_distance, names))
     chosen += ["score"] if "score" in names else []
     scored = [line for line in lines if chosen and _is_score(line.get(chosen[0]))]
     if not scored:

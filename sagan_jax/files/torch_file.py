@@ -1,20 +1,21 @@
 """Reads the tensors of a file written by torch.save, without PyTorch.
 
-Unpickling executes a program, which is unsafe for a file from somebody else. Nothing is
-unpickled here: `pickletools` lists the opcodes, and a small interpreter executes those
-that make dicts, lists, tuples and tensors. Any other opcode raises an error.
-
-Both formats are supported: the zip file of PyTorch 1.6 and later, and the older
-sequence of pickles (`pytorch/pytorch:torch/serialization.py`).
+Nothing of the file is executed: see torch_pickle. Both formats are supported: the zip
+file of PyTorch 1.6 and later, and the older sequence of pickles
+(`pytorch/pytorch:torch/serialization.py`).
 """
 
+import contextlib
+import dataclasses
 import hashlib
 import io
+import math
+import mmap
 import os
-import pickletools
 import struct
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -22,32 +23,19 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from sagan_jax.errors import UserError
+from sagan_jax.files.torch_pickle import BFLOAT16, TYPES, Storage, Tensor, follow
 
 MAX_BYTES = 2**30
-"""Maximum size of a file."""
+"""Maximum size of a file that `read` takes into memory."""
+
+MAX_BYTES_NESTED = 5 * 2**30
+"""Maximum size of a file that `open_nested` maps into memory."""
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
-_MOST_AXES = 8
-_BFLOAT16 = "BFloat16Storage"  # NumPy has no such type; read as its upper 16 bits
-_TYPES = {
-    "FloatStorage": "<f4",
-    "HalfStorage": "<f2",
-    _BFLOAT16: "<u2",
-    "DoubleStorage": "<f8",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "i1",
-    "ByteStorage": "u1",
-    "BoolStorage": "?",
-}
-_FUNCTIONS = (
-    "torch._utils _rebuild_tensor_v2",
-    "torch._utils _rebuild_parameter",
-    "collections OrderedDict",
-)
-_GLOBALS = {*_FUNCTIONS, *(f"torch {name}" for name in _TYPES)}
+_MOST_PICKLED = 2**28  # bytes of a pickle; those of tensors are small
+_PIECE = 2**24  # bytes that are checked at a time
+_DEEPEST = 8  # dicts in dicts that are searched for tensors
 
 
 class TorchFile(NamedTuple):
@@ -57,21 +45,32 @@ class TorchFile(NamedTuple):
     sha256: str
 
 
-class _Global(NamedTuple):
-    name: str  # 'module name'; it is never imported
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stored:
+    """A tensor of a file that is open.
+
+    Attributes:
+      shape: its axes.
+      nbytes: its size in the file.
+      read: returns the values, as a view of the file where the type allows that.
+    """
+
+    shape: tuple[int, ...]
+    nbytes: int
+    read: Callable[[], NDArray[Any]]
 
 
-class _Storage(NamedTuple):
-    key: str
-    type: str
-    numel: int
+class Nested(NamedTuple):
+    """The dicts of a file that hold tensors.
 
+    Attributes:
+      groups: the tensors of each such dict, under the keys that lead to it, joined by
+        slashes; '' is the outermost.
+      size: size of the file in bytes.
+    """
 
-class _Tensor(NamedTuple):
-    storage: _Storage
-    offset: int
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
+    groups: dict[str, dict[str, Stored]]
+    size: int
 
 
 def read(path: str | os.PathLike[str]) -> TorchFile:
@@ -81,70 +80,147 @@ def read(path: str | os.PathLike[str]) -> TorchFile:
       UserError: the file is unreadable, truncated or damaged, or holds anything but
         tensors.
     """
+    with _naming(path, "copy or download it again"), open(path, "rb") as file:
+        _check_size(file, MAX_BYTES)
+        content = file.read()
+        tensors = _tensors(content)
+        return TorchFile(tensors, hashlib.sha256(content).hexdigest())
+
+
+def open_nested(path: str | os.PathLike[str]) -> Nested:
+    """Returns the tensors of a training's file, in whichever dicts they lie.
+
+    Whatever the file holds beside tensors is left out. Values are read when they are
+    asked for, so that the memory in use does not depend on the size of the file.
+
+    Raises:
+      UserError: the file is unreadable, truncated or damaged, or holds objects of an
+        unknown kind; also when a tensor is read.
+    """
+    remedy = "download it again, or save the state_dict alone by torch.save"
+    with _naming(path, remedy), open(path, "rb") as file:
+        size = _check_size(file, MAX_BYTES_NESTED)
+        content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        tree, storage = _opened(content, file, beside=True)
+
+        def stored(tensor: Tensor) -> Stored:
+            def values() -> NDArray[Any]:
+                with _naming(path, remedy):
+                    return _view(tensor, storage(tensor.storage))
+
+            item = np.dtype(TYPES[tensor.storage.type]).itemsize
+            return Stored(tensor.size, math.prod(tensor.size) * item, values)
+
+        groups = {
+            name: {key: stored(tensor) for key, tensor in tensors.items()}
+            for name, tensors in _groups(tree)
+        }
+        return Nested(groups, size)
+
+
+@contextlib.contextmanager
+def _naming(path: str | os.PathLike[str], remedy: str) -> Iterator[None]:
+    """Turns what a damaged file raises, which is nearly anything, into a UserError."""
     try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > MAX_BYTES:
-                raise ValueError(f"it has {size} bytes, more than {MAX_BYTES}")
-            content = file.read()
-        return TorchFile(_tensors(content), hashlib.sha256(content).hexdigest())
-    # Damaged files raise nearly anything.
+        yield
     except Exception as error:
         cause = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, OSError) and error.strerror:
             cause = error.strerror
         raise UserError(
             f"weights={os.fspath(path)!r} is not a readable file of torch.save "
-            f"({cause[:200]}); copy or download it again."
+            f"({cause[:200]}); {remedy}."
         ) from error
 
 
+def _check_size(file: BinaryIO, most: int) -> int:
+    size = os.fstat(file.fileno()).st_size
+    if size > most:
+        raise ValueError(f"it has {size} bytes, more than {most}")
+    return size
+
+
+def _groups(tree: Any) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yields every dict that holds tensors, with the keys that lead to it."""
+    # A dict may be in many places; that of the fewest keys counts, and a file cannot
+    # take longer than its length.
+    seen: set[int] = set()
+    level = [("", tree)]
+    for _ in range(_DEEPEST):
+        below = []
+        for name, value in level:
+            if not isinstance(value, dict) or id(value) in seen:
+                continue
+            seen.add(id(value))
+            tensors = {str(k): v for k, v in value.items() if isinstance(v, Tensor)}
+            if tensors:
+                yield name, tensors
+            prefix = f"{name}/" if name else ""
+            below += [(f"{prefix}{key}"[:200], v) for key, v in value.items()]
+        level = below
+
+
 def _tensors(content: bytes) -> dict[str, NDArray[Any]]:
-    if content.startswith(b"PK"):
-        tree, storage = _open_zip(content)
-    else:
-        tree, storage = _open_legacy(content)
+    tree, storage = _opened(memoryview(content), io.BytesIO(content))
     if not isinstance(tree, dict):
         raise ValueError("it holds no dict of tensors")
     for name, value in tree.items():
-        if not isinstance(name, str) or not isinstance(value, _Tensor):
+        if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(f"{name!r} is not a tensor")
     needed = {value.storage for value in tree.values()}
-    if sum(map(_length, needed)) > len(content):
+    if sum(each.length for each in needed) > len(content):
         raise ValueError("its storages are longer than the file")
     storages = {each: storage(each) for each in needed}
     return {name: _view(value, storages[value.storage]) for name, value in tree.items()}
 
 
-def _view(tensor: _Tensor, storage: NDArray[Any]) -> NDArray[Any]:
-    """Returns the elements of a tensor as a view of its storage."""
-    return as_strided(
+def _view(tensor: Tensor, storage: NDArray[Any]) -> NDArray[Any]:
+    """Returns the elements of a tensor, as a view of its storage if possible."""
+    if math.prod(tensor.size) > len(storage):
+        raise ValueError("a tensor repeats values of its storage too often")
+    values = as_strided(
         storage[tensor.offset :],
         tensor.size,
         [step * storage.itemsize for step in tensor.stride],
         writeable=False,
     )
+    if tensor.storage.type == BFLOAT16:
+        return (values.astype("<u4") << 16).view("<f4")
+    return values
 
 
-def _open_zip(content: bytes) -> tuple[Any, Callable[[_Storage], NDArray[Any]]]:
-    archive = zipfile.ZipFile(io.BytesIO(content))
-    roots = [n[: -len("data.pkl")] for n in archive.namelist() if _is_root(n)]
+def _opened(
+    content: memoryview, file: BinaryIO, *, beside: bool = False
+) -> tuple[Any, Callable[[Storage], NDArray[Any]]]:
+    """Returns what a file describes, and a function that gives a storage's values."""
+    if content[:2] == b"PK":
+        return _open_zip(content, file, beside)
+    return _open_legacy(content, file, beside)
+
+
+def _open_zip(
+    content: memoryview, file: BinaryIO, beside: bool
+) -> tuple[Any, Callable[[Storage], NDArray[Any]]]:
+    infos = {info.filename: info for info in zipfile.ZipFile(file).infolist()}
+    roots = [n[: -len("data.pkl")] for n in infos if _is_root(n)]
     if len(roots) != 1:
         raise ValueError("it is a different kind of zip file")
+    checked: set[str] = set()
 
-    def member(name: str) -> bytes:
-        info = archive.getinfo(roots[0] + name)
-        # torch.save never compresses. Refusing compression also stops zip bombs.
-        if info.compress_type != zipfile.ZIP_STORED:
-            raise ValueError(f"{info.filename!r} is compressed")
-        return archive.read(info)
+    def member(name: str) -> memoryview:
+        info = infos[roots[0] + name]
+        values = _member(content, info)
+        if name not in checked:
+            _check_crc(values, info)
+            checked.add(name)
+        return values
 
-    if (
-        roots[0] + "byteorder" in archive.namelist()
-        and member("byteorder") != b"little"
-    ):
+    if roots[0] + "byteorder" in infos and member("byteorder") != b"little":
         raise ValueError("its numbers are big-endian")
-    tree = _follow(io.BytesIO(member("data.pkl")), len(content))
+    pickled = member("data.pkl")
+    if len(pickled) > _MOST_PICKLED:
+        raise ValueError(f"its pickle has more than {_MOST_PICKLED} bytes")
+    tree = follow(io.BytesIO(pickled), len(content), beside=beside)
     return tree, lambda storage: _numbers(member(f"data/{storage.key}"), storage)
 
 
@@ -152,22 +228,45 @@ def _is_root(name: str) -> bool:
     return name.endswith("/data.pkl") and name.count("/") == 1
 
 
-def _open_legacy(content: bytes) -> tuple[Any, Callable[[_Storage], NDArray[Any]]]:
-    file = io.BytesIO(content)
+def _member(content: memoryview, info: zipfile.ZipInfo) -> memoryview:
+    """Returns the bytes of a file in a zip, without a copy."""
+    # torch.save never compresses. Refusing compression also stops zip bombs.
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{info.filename!r} is compressed")
+    begin = info.header_offset
+    signature, lengths = content[begin : begin + 4], content[begin + 26 : begin + 30]
+    if signature != b"PK\3\4" or len(lengths) != 4:
+        raise ValueError(f"{info.filename!r} is not where the zip file says")
+    begin += 30 + sum(struct.unpack("<2H", lengths))
+    values = content[begin : begin + info.file_size]
+    if len(values) != info.file_size:
+        raise ValueError(f"{info.filename!r} is truncated")
+    return values
+
+
+def _check_crc(values: memoryview, info: zipfile.ZipInfo) -> None:
+    crc = 0
+    for begin in range(0, len(values), _PIECE):
+        crc = zlib.crc32(values[begin : begin + _PIECE], crc)
+    if crc != info.CRC:
+        raise ValueError(f"Bad CRC-32 for file {info.filename!r}")
+
+
+def _open_legacy(
+    content: memoryview, file: BinaryIO, beside: bool
+) -> tuple[Any, Callable[[Storage], NDArray[Any]]]:
     try:
-        magic = _follow(file, 0)
+        magic = follow(file, 0)
     except Exception as error:
         raise ValueError("it has a different format") from error
-    if magic != _MAGIC or _follow(file, 0) != _PROTOCOL:
+    if magic != _MAGIC or follow(file, 0) != _PROTOCOL:
         raise ValueError("it has a different format")
-    if _follow(file, 0)["little_endian"] is not True:
+    if follow(file, 0)["little_endian"] is not True:
         raise ValueError("its numbers are big-endian")
-    tree = _follow(file, len(content))
-    keys = _follow(file, 0)
+    storages: dict[str, Storage] = {}
+    tree = follow(file, len(content), beside=beside, storages=storages)
+    keys = follow(file, 0)
     place, where = file.tell(), {}
-    values = tree.values() if isinstance(tree, dict) else ()
-    used = [value.storage for value in values if isinstance(value, _Tensor)]
-    storages = {storage.key: storage for storage in used}
     for key in keys:
         # A storage that no tensor uses raises KeyError: its type is unknown, so the
         # position of the next storage is too.
@@ -178,161 +277,16 @@ def _open_legacy(content: bytes) -> tuple[Any, Callable[[_Storage], NDArray[Any]
                 f"storage {key!r} holds {numel} values, not {storage.numel}"
             )
         where[key] = place + 8
-        place += 8 + _length(storage)
+        place += 8 + storage.length
 
-    def numbers(storage: _Storage) -> NDArray[Any]:
+    def numbers(storage: Storage) -> NDArray[Any]:
         begin = where[storage.key]
-        return _numbers(memoryview(content)[begin : begin + _length(storage)], storage)
+        return _numbers(content[begin : begin + storage.length], storage)
 
     return tree, numbers
 
 
-def _numbers(content: bytes | memoryview, storage: _Storage) -> NDArray[Any]:
-    if len(content) != _length(storage):
+def _numbers(content: memoryview, storage: Storage) -> NDArray[Any]:
+    if len(content) != storage.length:
         raise ValueError(f"storage {storage.key!r} is truncated")
-    array = np.frombuffer(content, _TYPES[storage.type])
-    if storage.type == _BFLOAT16:
-        return (array.astype("<u4") << 16).view("<f4")
-    return array
-
-
-def _length(storage: _Storage) -> int:
-    """Returns the size of a storage in bytes."""
-    return storage.numel * np.dtype(_TYPES[storage.type]).itemsize
-
-
-def _follow(file: BinaryIO, most: int) -> Any:
-    """Returns the object that the next pickle in a file describes.
-
-    A storage of more than `most` bytes raises ValueError.
-    """
-    stack: list[Any] = []
-    marks: list[int] = []
-    memo: dict[int, Any] = {}
-
-    def since_mark() -> list[Any]:
-        begin = marks.pop()
-        values = stack[begin:]
-        del stack[begin:]
-        return values
-
-    argument: Any
-    for opcode, argument, _ in pickletools.genops(file):
-        match opcode.name:
-            case "PROTO":
-                pass
-            case "STOP":
-                break
-            case "MARK":
-                marks.append(len(stack))
-            case "NONE" | "NEWTRUE" | "NEWFALSE":
-                stack.append({"NEWTRUE": True, "NEWFALSE": False}.get(opcode.name))
-            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT":
-                stack.append(argument)
-            case "BINUNICODE" | "BINSTRING" | "SHORT_BINSTRING":
-                stack.append(argument)
-            case "EMPTY_DICT" | "EMPTY_LIST" | "EMPTY_TUPLE":
-                kinds = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
-                stack.append(kinds[opcode.name]())
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                count = int(opcode.name[-1])
-                stack[-count:] = [tuple(stack[-count:])]
-            case "TUPLE":
-                stack.append(tuple(since_mark()))
-            case "APPEND":
-                value = stack.pop()
-                _list(stack[-1]).append(value)
-            case "APPENDS":
-                values = since_mark()
-                _list(stack[-1]).extend(values)
-            case "SETITEM":
-                key, value = stack.pop(-2), stack.pop()
-                _set(stack[-1], [key, value])
-            case "SETITEMS":
-                values = since_mark()
-                _set(stack[-1], values)
-            case "BINPUT" | "LONG_BINPUT":
-                memo[argument] = stack[-1]
-            case "BINGET" | "LONG_BINGET":
-                stack.append(memo[argument])
-            case "GLOBAL":
-                if argument not in _GLOBALS:
-                    raise ValueError(
-                        f"it uses {argument!r}, which is not part of a tensor"
-                    )
-                stack.append(_Global(argument))
-            case "BINPERSID":
-                stack.append(_storage(stack.pop(), most))
-            case "REDUCE":
-                arguments = stack.pop()
-                stack.append(_call(stack.pop(), arguments))
-            case "BUILD":
-                stack.pop()  # attributes of an OrderedDict, such as its metadata
-                _dict(stack[-1])
-            case other:
-                raise ValueError(f"it uses {other}, which a file of tensors never does")
-    return stack.pop()
-
-
-def _dict(value: Any) -> dict[Any, Any]:
-    if not isinstance(value, dict):
-        raise ValueError("it sets items of something that is not a dict")
-    return value
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise ValueError("it appends to something that is not a list")
-    return value
-
-
-def _set(target: Any, values: list[Any]) -> None:
-    for key, value in zip(values[::2], values[1::2], strict=True):
-        if not isinstance(key, str | int):  # hashing nested tuples may take forever
-            raise ValueError("it has a dict whose keys are not names")
-        _dict(target)[key] = value
-
-
-def _storage(reference: Any, most: int) -> _Storage:
-    # ('storage', class, key, device, numel), and before 1.6 an unused view
-    kind, group, key, _, numel, *view = reference
-    if kind != "storage" or not isinstance(group, _Global) or not isinstance(key, str):
-        raise ValueError("it refers to something other than a storage")
-    type_ = group.name.removeprefix("torch ")
-    if type_ not in _TYPES or view not in ([], [None]) or not _is_count(numel):
-        raise ValueError(f"storage {key!r} has an unknown type")
-    storage = _Storage(key, type_, numel)
-    if _length(storage) > most:
-        raise ValueError(f"storage {key!r} with {numel} values is longer than the file")
-    return storage
-
-
-def _call(function: Any, arguments: tuple[Any, ...]) -> Any:
-    match function, arguments:
-        case _Global("collections OrderedDict"), ():
-            return {}
-        case _Global("torch._utils _rebuild_parameter"), (_Tensor() as tensor, *_):
-            return tensor
-        case (
-            _Global("torch._utils _rebuild_tensor_v2"),
-            (_Storage() as storage, offset, tuple() as size, tuple() as stride, *_),
-        ):
-            return _checked(_Tensor(storage, offset, size, stride))
-    raise ValueError("it calls a function in an unknown way")
-
-
-def _checked(tensor: _Tensor) -> _Tensor:
-    """Returns the tensor after checking that all elements are inside its storage."""
-    storage, offset, size, stride = tensor
-    whole = all(map(_is_count, (offset, *size, *stride)))
-    if not whole or len(size) != len(stride) or len(size) > _MOST_AXES:
-        raise ValueError("it has a tensor with an invalid shape")
-    steps = zip(size, stride, strict=True)
-    last = offset + sum((length - 1) * step for length, step in steps)
-    if 0 in size or last >= storage.numel:
-        raise ValueError(f"a tensor reaches past the end of storage {storage.key!r}")
-    return tensor
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and value >= 0
+    return np.frombuffer(content, TYPES[storage.type])

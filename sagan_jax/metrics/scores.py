@@ -20,7 +20,8 @@ class Metric:
     Attributes:
       function: computes one value per column.
       columns: names of the values. They apply to tap 2048 of the public weights;
-        elsewhere FID becomes FD-<tap>, and KID becomes KD-<tap>.
+        elsewhere FID becomes FD-<tap>, and KID becomes KD-<tap>. With another encoder,
+        all names bear its label.
       least: smallest numbers of real and of generated images.
       needs_real_images: whether a mean and a covariance of the real images are not
         enough.
@@ -113,6 +114,7 @@ def compute(
     *,
     protocol: Protocol,
     frechet: str,
+    label: str = "",
 ) -> Scores:
     """Returns the values of the metrics by column name.
 
@@ -122,7 +124,9 @@ def compute(
       metrics: names from METRICS, in the order of the result.
       protocol: the evaluator whose conventions apply.
       frechet: name of the Frechet distance: 'FID' only for the last features of the
-        public network; see inception_weights.metric_name.
+        public network; see encoders.Encoder.metric_name.
+      label: name of the encoder in those of other values, such as precision; '' for
+        Inception.
 
     Raises:
       UserError: an unknown metric, a metric whose requirements are not met, sets that
@@ -133,7 +137,7 @@ def compute(
     sets = Sets(real, fake, protocol)
     scores: Scores = {}
     for name in metrics:
-        columns = [_renamed(column, frechet) for column in METRICS[name].columns]
+        columns = [_renamed(column, frechet, label) for column in METRICS[name].columns]
         # Metrics raise neutral errors, since other code calls them too.
         with naming(f"metrics={name!r}"):
             values = METRICS[name].function(sets)
@@ -141,10 +145,22 @@ def compute(
     return scores
 
 
-def _renamed(column: str, frechet: str) -> str:
+def _renamed(column: str, frechet: str, label: str) -> str:
     # 'FID' stays as it is; 'FD-768' also turns KID into KD-768.
-    kernel = frechet.replace("FID", "KID").replace("FD", "KD")
-    return column.replace("FID", frechet).replace("KID", kernel)
+    suffix = frechet.removeprefix("FID").removeprefix("FD")
+    for name, distance in (("FID", "FD"), ("KID", "KD"), ("MIND", "MIND")):
+        if name in column:
+            return column.replace(name, distance + suffix) if suffix else column
+    if not label:
+        return column
+    name, mark, rest = column.partition("_")
+    return f"{name}-{label}{mark}{rest}"
+
+
+def is_distance(name: str) -> bool:
+    """Returns whether a score of this name is a Frechet distance of whole sets."""
+    others = ("_infinity", "_infinity_from", "_std")  # such as 'FD-768_infinity'
+    return name == "FID" or (name.startswith("FD-") and not name.endswith(others))
 
 
 def _check_alike(real: Measured | Statistics, fake: Measured) -> None:

@@ -148,6 +148,7 @@ def title_of(score: str) -> str:
 
 def note_of(name: str) -> str:
     """Returns how to read a score, in a short sentence; '' without one."""
-    if name.startswith(("FID", "FD-", "KID")):
+    if name.startswith(("FID", "FD-", "KID", "KD-")):
         return _LOWER
-    return _NOTES.get(name, "")
+    # 'precision-DINOv2-L' reads as 'precision' does.
+    return _NOTES.get(name) or _NOTES.get(name.partition("-")[0], "")

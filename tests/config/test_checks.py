@@ -9,6 +9,8 @@ import pytest
 from sagan_jax import config as config_lib
 from sagan_jax.config import Config, checks
 from sagan_jax.errors import UserError
+from sagan_jax.extractors import imagenet_inputs
+from sagan_jax.extractors.encoders import ENCODERS
 from sagan_jax.metrics.protocols import PROTOCOLS
 from sagan_jax.networks.attention import ATTENTION_BLOCKS, ATTENTION_FORMS
 from sagan_jax.networks.convolutions import CONVOLUTIONS
@@ -53,6 +55,8 @@ def test_a_config_of_four_classes_is_valid() -> None:
         ("model.convolutions", CONVOLUTIONS),
         ("train.loss", LOSSES),
         ("evaluation.protocol", PROTOCOLS),
+        ("evaluation.encoder", ENCODERS),
+        ("evaluation.pipeline", imagenet_inputs.PIPELINES),
     ],
 )
 def test_choices_are_the_names_in_the_table(name: str, table: Iterable[str]) -> None:
@@ -75,6 +79,10 @@ def test_an_unknown_name_among_several_is_refused(names: tuple[str, ...]) -> Non
 def test_several_names_and_none_are_valid() -> None:
     config_lib.validate(_config(train__trackers=("wandb", "mlflow")))
     config_lib.validate(_config(train__trackers=()))
+
+
+def test_an_encoder_of_ones_own_and_no_pipeline_are_valid() -> None:
+    config_lib.validate(_config(evaluation__encoder="mine:f", evaluation__pipeline=""))
 
 
 # Bounds.
