@@ -71,9 +71,7 @@ def check(sweep: Sweep) -> None:
 
 
 def _check_measure(measure: str, config: Config) -> None:
-    if re.fullmatch(r"(gamma|attention)/.+", measure) or re.fullmatch(
-        _RENAMED, measure
-    ):
+    if re.fullmatch(rf"(gamma|attention)/.+|{_RENAMED}", measure):
         return  # which layers, taps and encoders there are is known later
     known = [c for metric in scores.METRICS.values() for c in metric.columns]
     if config.data.source == "synthetic":

@@ -60,7 +60,7 @@ class DINOv2Extractor(Sharded):
         size = SIZES[weights.name]
         network = dinov2.DINOv2(size)
 
-        def apply(variables: Any, inputs: jax.Array) -> dict[str, jax.Array]:
+        def apply(variables: Any, inputs: jax.Array) -> dict[str, Any]:
             return {TAP: network.apply(variables, inputs)}
 
         super().__init__(

@@ -30,7 +30,7 @@ class Sharded:
 
     def __init__(
         self,
-        network: Callable[[Any, jax.Array], Mapping[str, jax.Array]],
+        network: Callable[..., Any],
         *,
         taps: Sequence[str],
         provenance: dict[str, Any],

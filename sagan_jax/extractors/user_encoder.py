@@ -1,7 +1,7 @@
 """A user's own encoder: a function `module:function` from images to features.
 
-It maps uint8 images [N, H, W, 3] to features [N, d]. It runs as it is, on this process's
-batches; images of several sizes come one at a time.
+It maps uint8 images [N, H, W, 3] to features [N, d], and is called as it is. Images of
+several sizes come one at a time.
 """
 
 import hashlib

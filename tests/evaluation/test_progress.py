@@ -19,7 +19,7 @@ def _write(workdir: Path, lines: list[dict[str, Any]]) -> Run:
     return run
 
 
-@pytest.mark.parametrize("name", ["FID", "FD-768", "score"])
+@pytest.mark.parametrize("name", ["FID", "FD-768", "FD-DINOv2-L", "FD-m_n:f", "score"])
 def test_the_smallest_distance_is_the_best(name: str, tmp_path: Path) -> None:
     lines = [{"step": step, name: value} for step, value in ((2, 5), (4, 3), (6, 4))]
     assert progress.best(_write(tmp_path, lines)) == {
