@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, naming
 from sagan_jax.extractors import dinov2_layers, weight_files
 from sagan_jax.extractors.dinov2_layers import SIZES
-from sagan_jax.files import cache
+from sagan_jax.files import cache, paths
 from sagan_jax.files.torch_file import Stored
 
 TAP = "class_token"
@@ -74,7 +74,7 @@ class Weights:
       tensors: the arrays in the hub's layout.
       digest: SHA-256 of names, shapes and values; independent of the file's format and
         layout.
-      origin: SHA-256 of the public file that they come from, or '' if unknown.
+      origin: SHA-256 of the .pth file that they come from, or '' if unknown.
     """
 
     name: str
@@ -134,16 +134,41 @@ def read(name: str, path: str | os.PathLike[str]) -> Weights:
     tensors = _checked(name, str(path), tensors)
     digest = _digest(tensors, str(path))
     weight_files.check_digest(str(path), notes, digest)
-    return Weights(name, tensors, digest, notes.get("origin_sha256", ""))
+    if Path(path).suffix == ".safetensors":
+        return Weights(name, tensors, digest, notes.get("origin_sha256", ""))
+    with open(path, "rb") as file:
+        origin = hashlib.file_digest(file, "sha256").hexdigest()
+    return Weights(name, tensors, digest, origin)
 
 
-def save(weights: Weights, path: Path) -> None:
+def save(weights: Weights, path: str | os.PathLike[str]) -> None:
     """Writes a safetensors file in the hub's layout that records the origin.
 
     Raises:
-      OSError: the file cannot be written.
+      UserError: the file is not writable.
     """
-    weight_files.save(path, weights.tensors, {"origin_sha256": weights.origin})
+    with naming("weights", str(path)):
+        place = paths.local(path)
+    try:
+        notes = {"origin_sha256": weights.origin}
+        weight_files.save(place, weights.tensors, notes)
+    except OSError as error:
+        raise UserError(
+            f"weights={str(path)!r} is not writable ({error.strerror}); choose another "
+            "location."
+        ) from error
+
+
+def converted_file(name: str) -> Path:
+    """Returns the path of the converted public weights, which need not exist yet.
+
+    Raises:
+      UserError: there is no home directory to keep them in.
+    """
+    folder = cache.directory("weights")
+    if folder is None:
+        raise UserError(_missing(name, None))
+    return folder / f"{name}.safetensors"
 
 
 def _checked(name: str, path: str, tensors: Mapping[str, Stored]) -> dict[str, Stored]:
@@ -175,17 +200,14 @@ def _digest(tensors: Mapping[str, Stored], path: str) -> str:
 
 def _convert(name: str, source: Path, place: Path) -> Weights:
     """Returns the weights of a public file in the cache, converted to `place`."""
-    with source.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    if sha256 != PUBLIC[name].sha256:
+    weights = read(name, source)
+    if not weights.is_public:
         raise UserError(
-            f"weights={str(source)!r} has sha256 {sha256}, but the public file has "
-            f"{PUBLIC[name].sha256}; it is incomplete or a different file: download it "
-            "again, or pass it as a file of your own."
+            f"weights={str(source)!r} has sha256 {weights.origin}, but the public file "
+            f"has {PUBLIC[name].sha256}; it is a different file: download it again, or "
+            "pass it as a file of your own."
         )
-    tensors, _ = weight_files.opened(source)
-    tensors = _checked(name, str(source), tensors)
-    weight_files.save(place, tensors, {"origin_sha256": sha256})
+    save(weights, place)
     return read(name, place)
 
 
