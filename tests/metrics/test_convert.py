@@ -92,5 +92,7 @@ def test_weights_of_dinov2_are_converted(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().out == said
     digests = {dinov2_weights.read("dinov2-s", p).digest for p in (source, out)}
     assert len(digests) == 1
-    with pytest.raises(UserError, match=r"is not the public file .*pass OUT\.safetensors"):
+    with pytest.raises(
+        UserError, match=r"is not the public file .*pass OUT\.safetensors"
+    ):
         convert.main([source, "--encoder", "dinov2-s"])
