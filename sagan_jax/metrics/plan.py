@@ -130,7 +130,9 @@ def plan(request: Request) -> Plan:
         weights=weights.digest,
         encoder=encoder.name,
     )
-    reasons = {name: _obstacle(name, real, fake, protocol, weights) for name in names}
+    reasons = {
+        name: _obstacle(name, real, fake, protocol, encoder, weights) for name in names
+    }
     left_out = {name: reason for name, reason in reasons.items() if reason}
     _check_left_out(request, left_out)
     labels: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
@@ -216,6 +218,7 @@ def _obstacle(
     real: ImageSet | Statistics,
     fake: ImageSet,
     protocol: Protocol,
+    encoder: Encoder,
     weights: Weights,
 ) -> str:
     """Returns why a metric is not possible, as the end of a sentence, or ''."""
@@ -224,6 +227,8 @@ def _obstacle(
         return "needs each real image, but REAL holds only statistics"
     least, least_fake = metric.least
     if metric.needs_logits:
+        if protocol.logits not in encoder.taps:
+            return f"needs logits, which encoder {encoder.name!r} does not have"
         if protocol.logits not in weights.taps:
             return f"needs {protocol.logits}, which the weights do not cover"
         least_fake += protocol.ddof  # a deviation over splits, each of an image or more

@@ -232,7 +232,7 @@ CASES = {
     ),
     "inception score": (
         [*DINO, "--metrics", "is"],
-        "metrics: 'is' needs logits_unbiased, which the weights do not cover",
+        "metrics: 'is' needs logits, which encoder 'dinov2-s' does not have",
     ),
     "no such module": (
         ["--encoder", "nowhere:f"],
