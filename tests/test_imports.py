@@ -69,9 +69,12 @@ PACKAGES = {
         "prepare",
     ],
     "extractors": [
-        "inception_layers preprocessing",
-        "host_resize inception inception_weights",
-        "features",
+        "dinov2_positions inception_layers preprocessing weight_files",
+        "dinov2_layers host_resize imagenet_inputs inception inception_weights "
+        "user_encoder",
+        "dinov2 dinov2_weights sharded",
+        "dinov2_features features",
+        "encoders",
     ],
     "training": [
         "adam augment collapse frozen losses regularizers",
@@ -174,6 +177,8 @@ WITHOUT_JAX += ("commands.schedule", "commands.sweep", "commands.cell_process")
 WITHOUT_JAX += ("pictures.plots", "workdir.sweep_dir")
 WITHOUT_JAX += ("extractors.inception_layers", "extractors.inception_weights")
 WITHOUT_JAX += ("extractors.host_resize",)
+WITHOUT_JAX += ("extractors.dinov2_layers", "extractors.dinov2_weights")
+WITHOUT_JAX += ("extractors.user_encoder", "extractors.weight_files")
 WITHOUT_JAX += ("pictures.album", "pictures.curves", "pictures.explorer")
 WITHOUT_JAX += ("pictures.packed_maps", "pictures.page", "pictures.report")
 WITHOUT_JAX += ("pictures.run_curves", "pictures.seed_charts", "pictures.sweep_runs")

@@ -71,11 +71,8 @@ def check(sweep: Sweep) -> None:
 
 
 def _check_measure(measure: str, config: Config) -> None:
-    if re.fullmatch(
-        r"(gamma|attention)/.+|([FK]D|MIND)-\d+(_\w+)?|intra-FD-\d+.*|KID_rbf(_\w+)?",
-        measure,
-    ):
-        return  # which layers, taps and kernels there are is known later
+    if re.fullmatch(rf"(gamma|attention)/.+|{_RENAMED}", measure):
+        return  # which layers, taps and encoders there are is known later
     known = [c for metric in scores.METRICS.values() for c in metric.columns]
     if config.data.source == "synthetic":
         known = [*_AGREEMENT, *known]
@@ -85,6 +82,14 @@ def _check_measure(measure: str, config: Config) -> None:
         if close:
             hint = f"did you mean {close[0]!r}?"
         raise UserError(f"measures holds {measure!r}, which no cell has; {hint}")
+
+
+# A score at another tap, or by another encoder.
+_RENAMED = (
+    r"([FK]D|intra-FD|MIND)-(\d+|DINOv2-[SBL]|[\w.]+:\w+)(_\w+)?"
+    r"|(precision|recall|density|coverage)-(DINOv2-[SBL]|[\w.]+:\w+)"
+    r"|KID_rbf(_\w+)?"
+)
 
 
 def describe(sweep: Sweep, directory: SweepDir) -> str:

@@ -1,6 +1,7 @@
 """Checks of a config: types, choices, bounds, and fields that depend on each other."""
 
 import typing
+from collections.abc import Callable
 from typing import Any
 
 from sagan_jax.config import objectives
@@ -51,6 +52,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "studio-like",
         "mmgen-like",
     ),
+    "evaluation.encoder": ("inception", "dinov2-s", "dinov2-b", "dinov2-l"),
+    "evaluation.pipeline": ("pil_bicubic", "torch_bicubic", "tf1_bilinear"),
 }
 
 
@@ -120,6 +123,12 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 }
 
 
+# Fields that take other values than their choices, in words, and what tells those.
+_OTHERS: dict[str, tuple[str, Callable[[str], bool]]] = {
+    "evaluation.encoder": ("module:function", lambda value: ":" in value),
+    "evaluation.pipeline": ("'' for the default", lambda value: not value),
+}
+
 # The flag takes 'wandb,mlflow' as one name.
 _REPEAT = ", and repeat the flag for several"
 
@@ -162,10 +171,12 @@ def validate(config: Config, *, with_data: bool = True) -> None:
 def _check_choice(name: str, value: Any) -> None:
     several = isinstance(value, tuple)
     for item in value if several else (value,):
-        if item not in CHOICES[name]:
+        other, is_other = _OTHERS.get(name, ("", lambda _: False))
+        if item not in CHOICES[name] and not is_other(item):
             raise UserError(
                 f"{name}={item!r} is not known; choose one of "
-                f"{', '.join(CHOICES[name])}{_REPEAT if several else ''}."
+                f"{', '.join(CHOICES[name])}{', or ' * bool(other)}{other}"
+                f"{_REPEAT if several else ''}."
             )
 
 

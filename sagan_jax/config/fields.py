@@ -146,8 +146,10 @@ class EvaluationConfig:
     metrics: str = ""  # such as fid,kid; '': agreement if synthetic, else the default
     kid_kernel: str = "poly"  # or rbf; see metrics/kid.py
     protocol: str = "torch-fidelity"  # measurement rules; see metrics/protocols.py
+    encoder: str = "inception"  # network of the features, or module:function
+    pipeline: str = ""  # resize for DINOv2, see docs/metrics.md; '': its default
     tap: str = ""  # Inception layer; '': the last in the weights, at most 2048
-    weights: str = ""  # file of Inception weights; '': from the cache, or downloaded
+    weights: str = ""  # file of the encoder's weights; '': those of the cache
     reference: str = ""  # folder or .zip of real images; '': the training images
     held_out: str = ""  # the reference of the best checkpoint; '': reference
     reference_samples: int = 0  # maximum number of real images; 0: all

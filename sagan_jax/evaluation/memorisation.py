@@ -21,7 +21,7 @@ from sagan_jax.data import sources
 from sagan_jax.data.source import Source
 from sagan_jax.evaluation import held_out, sampling
 from sagan_jax.evaluation.scorer import Scorer
-from sagan_jax.extractors import inception_weights
+from sagan_jax.extractors import encoders
 from sagan_jax.metrics import nearest as nearest_lib
 from sagan_jax.metrics.nearest import Closer, Nearest
 from sagan_jax.networks import Generator
@@ -117,7 +117,8 @@ def measure(
     if scorer:
         rows = nearest_lib.nearest(scorer.measure(both), [scorer.reference().features])
         found = rows._replace(indices=scorer.indices()[rows.indices])
-        spaces.append(_space("features", _FEATURES, found, len(samples)))
+        unit = _features_of(settings.encoder)
+        spaces.append(_space("features", unit, found, len(samples)))
     return Memorisation(
         source=source,
         used=len(order),
@@ -126,22 +127,34 @@ def measure(
         held_out=real,
         held_out_name=fresh.name,
         spaces=tuple(spaces),
-        remark="" if scorer else _WITHOUT_WEIGHTS,
+        remark="" if scorer else _without_weights(settings.encoder),
     )
 
 
 _PIXELS = "root mean square difference of pixels, in levels of 0 to 255"
-_FEATURES = "Euclidean distance of Inception features"
-_WITHOUT_WEIGHTS = (
-    "the Inception weights are not on this machine, so that only pixels were compared; "
-    "pass --evaluation.weights=FILE, or run --mode evaluate with a metric such as fid "
-    "once, which downloads them."
-)
+
+
+def _features_of(encoder: str) -> str:
+    name = "Inception" if encoder == encoders.INCEPTION else encoder
+    return f"Euclidean distance of {name} features"
+
+
+def _without_weights(encoder: str) -> str:
+    if encoder == encoders.INCEPTION:
+        name, remedy = "Inception weights", "which downloads them"
+    else:
+        name, remedy = f"weights of {encoder}", "which says where to get them"
+    return (
+        f"the {name} are not on this machine, so that only pixels were compared; pass "
+        "--evaluation.weights=FILE, or run --mode evaluate with a metric such as fid "
+        f"once, {remedy}."
+    )
 
 
 def _scorer(config: Config, source: Source) -> Scorer | None:
     """Returns the extractor of the run's protocol; None without its weights."""
-    if not inception_weights.are_here(config.evaluation.weights):
+    encoder = encoders.encoder_of(config.evaluation.encoder)
+    if not encoder.are_here(config.evaluation.weights):
         return None
     config = copy.deepcopy(config)
     config.evaluation.metrics = "fid"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sagan_jax.errors import UserError
 from sagan_jax.files import cache, whole
 from sagan_jax.metrics import statistics_files
-from sagan_jax.metrics.statistics import Provenance, Statistics
+from sagan_jax.metrics.statistics import DEFAULT_ENCODER, Provenance, Statistics
 
 Rows = NDArray[np.float32]
 Labels = NDArray[np.int32]
@@ -52,7 +52,10 @@ def remembered(
 
 def _key(images: str, provenance: Provenance) -> str:
     # Anything that changes the features changes the key.
-    facts = json.dumps([images, dataclasses.asdict(provenance)])
+    made = dataclasses.asdict(provenance)
+    if provenance.encoder == DEFAULT_ENCODER:
+        del made["encoder"]  # earlier versions knew no other, and their caches stay
+    facts = json.dumps([images, made])
     return hashlib.sha256(facts.encode()).hexdigest()[:32]
 
 

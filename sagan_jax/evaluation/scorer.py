@@ -21,7 +21,7 @@ from sagan_jax.data import sources
 from sagan_jax.data.folder import FolderSource
 from sagan_jax.errors import UserError, naming
 from sagan_jax.evaluation import far_pairs, references, sampling
-from sagan_jax.extractors import features, inception_weights, preprocessing
+from sagan_jax.extractors import encoders, features, preprocessing
 from sagan_jax.metrics import protocols, scores
 from sagan_jax.metrics.scores import Measured, Scores
 from sagan_jax.metrics.statistics import Provenance
@@ -78,25 +78,33 @@ class Scorer:
         self._reference: Measured | None = None
         if not self._by_network:
             return
-        found = inception_weights.load(config.evaluation.weights)
-        covered = [tap for tap in found.taps if not tap.startswith("logits")]
-        self._tap = config.evaluation.tap or covered[-1]
-        self._frechet = inception_weights.metric_name(self._tap, found)
-        if not config.evaluation.metrics and self.protocol.logits not in found.taps:
+        settings = config.evaluation
+        self._encoder = encoders.encoder_of(settings.encoder)
+        pipeline = self._encoder.pipeline(settings.pipeline, self.protocol.pipeline)
+        found: encoders.Weights = self._encoder.load(settings.weights)
+        self._tap = self._encoder.tap(settings.tap, found.taps)
+        self._frechet = self._encoder.metric_name(self._tap, found)
+        if not settings.metrics and self.protocol.logits not in found.taps:
             self._by_network.remove("is")  # nobody asked for it by name
         taps = [self._tap]
         if "is" in self._by_network:
-            taps.append(self.protocol.logits)
-        self._extractor = features.Extractor(
-            found, taps, pipeline=self.protocol.pipeline
-        )
-        settings = config.evaluation
+            taps.append(self._logits())
+        self._extractor = self._encoder.make(found, taps, pipeline=pipeline)
         if settings.reference:
             self._source = folder_of(config, "reference", settings.reference)
         else:
             self._source = source or sources.make_source(config)
         if settings.held_out:  # opened only to check that it is there
             folder_of(config, "held_out", settings.held_out)
+
+    def _logits(self) -> str:
+        """Returns the tap of the inception score."""
+        if self.protocol.logits not in self._encoder.taps:
+            raise UserError(
+                "evaluation.metrics holds 'is', the inception score, which encoder "
+                f"{self._encoder.name!r} has no logits for; remove it from the list."
+            )
+        return self.protocol.logits
 
     def score(
         self,
@@ -140,6 +148,7 @@ class Scorer:
                 self._by_network,
                 protocol=self.protocol,
                 frechet=self._frechet,
+                label=self._encoder.label,
                 kid_kernel=self._config.evaluation.kid_kernel,
             )
         return found
@@ -183,6 +192,7 @@ class Scorer:
         made = self._extractor.provenance
         return {
             "protocol_differs": self._differences(),
+            "encoder": self._encoder.name,
             "tap": self._tap,
             "pipeline": made["pipeline"],
             "network_precision": made["precision"],
@@ -198,7 +208,8 @@ class Scorer:
     def _differences(self) -> str:
         """Returns how the measurement differs from the protocol of its name."""
         settings, protocol = self._config.evaluation, self.protocol
-        found = [protocol.differs] if protocol.differs else []
+        pipeline = self._extractor.provenance["pipeline"]
+        found = protocol.differences(self._encoder, pipeline)
         if settings.num_samples != protocol.fakes:
             found.append(f"{settings.num_samples} images instead of {protocol.fakes}")
         if settings.statistics != protocol.statistics:
@@ -216,6 +227,7 @@ class Scorer:
             pipeline=self._extractor.provenance["pipeline"],
             tap=self._tap,
             weights=self._extractor.provenance["weights"],
+            encoder=self._encoder.name,
         )
 
     def _measured_samples(

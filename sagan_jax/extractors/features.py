@@ -1,12 +1,12 @@
-"""Features of uint8 images: runs the network on all local devices."""
+"""Features of uint8 images: the Inception network, and the loop over all images."""
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -14,19 +14,14 @@ from sagan_jax.errors import UserError
 from sagan_jax.extractors import host_resize, inception, inception_layers, preprocessing
 from sagan_jax.extractors.inception_weights import Weights
 from sagan_jax.extractors.preprocessing import Batch
+from sagan_jax.extractors.sharded import Sharded
 
-Features = dict[str, NDArray[np.float32]]
 FeatureFunction = Callable[[Any], Mapping[str, NDArray[Any]]]
 """Maps a Batch to {name: [n, d]}; usually an Extractor."""
 
 
-class Extractor:
+class Extractor(Sharded):
     """Computes features at taps of the Inception network from uint8 images of any size.
-
-    The network is compiled once: all passes have the same shape, and the last one is
-    padded. The resize is compiled once per image size; lists of images with several
-    sizes are resized on the host. Each device runs the same program on its own images,
-    so the number of devices does not change the features.
 
     Attributes:
       taps: names of the features.
@@ -64,68 +59,25 @@ class Extractor:
             raise UserError(
                 f"pipeline={pipeline!r} is not known; choose among {', '.join(known)}."
             )
-        self.taps = tuple(taps)
-        params = inception_layers.parameters(weights.arrays, self.taps)
-        devices = list(devices or jax.local_devices())
-        each = batch_size or (4 if devices[0].platform == "cpu" else 128)
-        self.batch_size = each * len(devices)
-        self.provenance: dict[str, Any] = {
-            "pipeline": pipeline,
-            "weights": weights.digest,
-            "origin": weights.origin,
-            "taps": list(self.taps),
-            "precision": "highest",
-        }
-        mesh = Mesh(np.asarray(devices), ("images",), axis_types=(AxisType.Auto,))
-        # A batch is split over devices; the weights are copied to each.
-        self._split = NamedSharding(mesh, PartitionSpec("images"))
-        copied = NamedSharding(mesh, PartitionSpec())
-        self._variables = jax.device_put({"params": params}, copied)
-        # Two programs: image sizes vary, and the network takes long to compile.
-        self._prepare = None
-        if pipeline in preprocessing.PIPELINES:
-            self._prepare = jax.jit(
-                preprocessing.PIPELINES[pipeline], out_shardings=self._split
-            )
-        self._network = jax.jit(
-            inception.Inception(self.taps).apply, out_shardings=self._split
+        params = inception_layers.parameters(weights.arrays, taps)
+        super().__init__(
+            inception.Inception(tuple(taps)).apply,
+            taps=taps,
+            provenance={
+                "pipeline": pipeline,
+                "weights": weights.digest,
+                "origin": weights.origin,
+                "taps": list(taps),
+                "precision": "highest",
+            },
+            on_host=functools.partial(host_resize.one, pipeline=pipeline),
+            compiled=preprocessing.PIPELINES.get(pipeline),
+            batch_size=batch_size,
+            on_cpu=4,
+            on_accelerator=128,
+            devices=devices,
         )
-
-    def __call__(self, images: Batch) -> Features:
-        """Returns {tap: float32 [n, d]} for uint8 images [n, H, W, 3], or for a list.
-
-        Raises:
-          UserError: invalid images.
-        """
-        images = preprocessing.check_batch(images)
-        parts: list[Features] = []
-        running = None
-        for begin in range(0, len(images), self.batch_size):
-            # Fetch a pass while the next one computes.
-            started = self._start(images[begin : begin + self.batch_size])
-            if running is not None:
-                parts.append(jax.device_get(running))
-            running = started
-        parts.append(jax.device_get(running))
-        return {
-            tap: np.concatenate([part[tap] for part in parts])[: len(images)]
-            for tap in self.taps
-        }
-
-    def _start(self, images: Batch) -> dict[str, jax.Array]:
-        if self._prepare is None or isinstance(images, list):
-            pipeline = self.provenance["pipeline"]
-            inputs = self._put(host_resize.prepare(images, pipeline))
-        else:
-            inputs = self._prepare(self._put(images))
-        return self._network(self._variables, inputs)
-
-    def _put(self, images: NDArray[Any]) -> jax.Array:
-        # Padding keeps one shape, and with it one compiled program.
-        missing = self.batch_size - len(images)
-        if missing:
-            images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
-        return jax.device_put(images, self._split)
+        self.hold(self.copied(params))
 
 
 def extract(

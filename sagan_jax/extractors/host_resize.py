@@ -5,6 +5,7 @@ And for images of many sizes, the resizes of preprocessing.py would be compiled 
 size; here NumPy does the same arithmetic.
 """
 
+import functools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,26 +21,30 @@ Inputs = NDArray[np.float32]
 
 
 def prepare(images: Batch, pipeline: str) -> Inputs:
-    """Returns network inputs [n, 299, 299, 3] for n images of any sizes.
+    """Returns inputs of the Inception network, [n, 299, 299, 3].
 
     Args:
-      images: uint8 images [n, H, W, 3], or a list of n images [H, W, 3].
+      images: uint8 images [n, H, W, 3], or a list of n images [H, W, 3] of any sizes.
       pipeline: a name from PIPELINES or preprocessing.PIPELINES.
     """
-    inputs = np.empty((len(images), SIDE, SIDE, 3), np.float32)
+    return in_threads(images, functools.partial(one, pipeline=pipeline))
 
-    def fill(index: int) -> None:
-        inputs[index] = (
-            PIPELINES[pipeline](images[index])
-            if pipeline in PIPELINES
-            else preprocessing.PIPELINES[pipeline](images[index][None])[0]
-        )
 
+def one(image: NDArray[np.uint8], pipeline: str) -> Inputs:
+    """Returns the input [299, 299, 3] of one image; see `prepare`."""
+    if pipeline in PIPELINES:
+        return PIPELINES[pipeline](image)
+    inputs: Inputs = preprocessing.PIPELINES[pipeline](image[None])[0]
+    return inputs
+
+
+def in_threads(
+    images: Batch, prepare_one: Callable[[NDArray[np.uint8]], Inputs]
+) -> Inputs:
+    """Returns the inputs [n, S, S, 3] of n images, each made by `prepare_one`."""
     # NumPy and Pillow release the GIL while they work.
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        for _ in pool.map(fill, range(len(images))):
-            pass
-    return inputs
+        return np.stack(list(pool.map(prepare_one, images)))
 
 
 def pil_bilinear(image: NDArray[np.uint8]) -> Inputs:

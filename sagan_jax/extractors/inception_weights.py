@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from sagan_jax.errors import UserError, naming
-from sagan_jax.extractors import inception_layers
+from sagan_jax.extractors import inception_layers, weight_files
 from sagan_jax.files import cache, paths, torch_file, whole
 
 URL = (
@@ -67,13 +67,9 @@ class Weights:
     @functools.cached_property
     def digest(self) -> str:
         """The SHA-256 of names, shapes and values; independent of the file format."""
-        sha = hashlib.sha256()
-        for name in sorted(self.arrays):
-            array = self.arrays[name]
-            sha.update(f"{name} {array.shape}\n".encode())
-            # Little-endian on every machine, so that digests are comparable.
-            sha.update(np.ascontiguousarray(array, "<f4").data)
-        return sha.hexdigest()
+        return weight_files.digest_of(
+            (name, self.arrays[name]) for name in sorted(self.arrays)
+        )
 
 
 def load(path: str | os.PathLike[str] = "", *, opener: Opener | None = None) -> Weights:

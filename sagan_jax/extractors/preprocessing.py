@@ -100,15 +100,15 @@ PIPELINES: dict[str, Callable[[Array], Array]] = {"tf": tf, "pytorch": pytorch}
 """Pipelines by name; the name is recorded with every number."""
 
 
-def resize_tf(images: Array) -> Array:
-    """Returns [N, 299, 299, C] float32: bilinear, pixel i read at i * n / 299.
+def resize_tf(images: Array, side: int = SIDE) -> Array:
+    """Returns [N, side, side, C] float32: bilinear, pixel i read at i * n / side.
 
-    An image that is already 299 x 299 does not change.
+    An image that is already side x side does not change.
     """
 
     def positions(length: int) -> NDArray[np.float32]:
         # In float32, as in TF1; float64 would change the features.
-        return np.arange(SIDE, dtype=np.float32) * np.float32(length / SIDE)
+        return np.arange(side, dtype=np.float32) * np.float32(length / side)
 
     return _bilinear(images, positions)
 

@@ -12,15 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sagan_jax.errors import naming
-from sagan_jax.extractors import features, inception_weights
-from sagan_jax.extractors.features import Extractor
+from sagan_jax.extractors import features
+from sagan_jax.extractors.encoders import Extractor
 from sagan_jax.extractors.preprocessing import Batch
 from sagan_jax.files import json_lines, paths
 from sagan_jax.metrics import scores, statistics_files
 from sagan_jax.metrics.image_sets import ImageSet
 from sagan_jax.metrics.measured import Measured
 from sagan_jax.metrics.plan import Plan, Request, name_of, plan
-from sagan_jax.metrics.protocols import Protocol
 from sagan_jax.metrics.statistics import Statistics
 from sagan_jax.runtime import provenance
 
@@ -37,11 +36,11 @@ def compare(request: Request, *, progress: bool = True) -> Line:
       UserError: a set, a file or an option that is invalid.
     """
     planned = plan(request)
-    protocol, made = planned.protocol, planned.made
-    extractor = Extractor(
+    protocol, made, encoder = planned.protocol, planned.made, planned.encoder
+    extractor = encoder.make(
         planned.weights,
         planned.taps,
-        pipeline=protocol.pipeline,
+        pipeline=made.pipeline,
         batch_size=request.batch_size,
     )
     real, real_facts = _real(planned, extractor, progress)
@@ -51,12 +50,13 @@ def compare(request: Request, *, progress: bool = True) -> Line:
         fake,
         planned.metrics,
         protocol=protocol,
-        frechet=inception_weights.metric_name(made.tap, planned.weights),
+        frechet=encoder.metric_name(made.tap, planned.weights),
+        label=encoder.label,
         kid_kernel=request.kid_kernel,
     )
     line = {
         "protocol": protocol.name,
-        "protocol_differs": _differences(protocol, planned.fake.count),
+        "protocol_differs": _differences(planned),
         "time": round(time.time(), 3),
         "metrics": planned.metrics,
         "left_out": planned.left_out,
@@ -64,6 +64,8 @@ def compare(request: Request, *, progress: bool = True) -> Line:
         **real_facts,
         **fake_facts,
         "images": made.preprocessing,
+        "encoder": made.encoder,
+        "features": fake.features.shape[1],
         "tap": made.tap,
         "pipeline": made.pipeline,
         "weights": made.weights,
@@ -163,9 +165,10 @@ def _features(
     return found, digest.hexdigest()
 
 
-def _differences(protocol: Protocol, count: int) -> str:
+def _differences(planned: Plan) -> str:
     """Returns how this comparison differs from the evaluator of the protocol."""
-    found = [protocol.differs] if protocol.differs else []
+    protocol, count = planned.protocol, planned.fake.count
+    found = protocol.differences(planned.encoder, planned.made.pipeline)
     if count != protocol.fakes:
         found.append(f"{count} images instead of {protocol.fakes}")
     return "; ".join(found)

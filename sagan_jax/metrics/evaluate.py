@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from sagan_jax.errors import UserError
-from sagan_jax.extractors import inception_layers
+from sagan_jax.extractors import encoders, imagenet_inputs, inception_layers
 from sagan_jax.files import names, terminal
 from sagan_jax.metrics import comparison, kid, protocols, scores
 from sagan_jax.metrics.comparison import Line
@@ -35,11 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def table(line: Line) -> str:
     """Returns the scores of a line as a table for people."""
     kind = "the public weights" if line["weights_public"] else "weights"
+    by = f"{line['protocol']}, encoder {line['encoder']}, {line['pipeline']}"
     count = line["real_images"]
     rows = [
         ("REAL", line["real"], f"{count or 'unknown number of'} images"),
         ("FAKE", line["fake"], f"{line['fake_images']} images"),
-        ("by", line["protocol"], line["protocol_differs"]),
+        ("by", by, line["protocol_differs"]),
         ("at", f"tap {line['tap']}", f"{kind} {line['weights'][:12]}"),
     ]
     for name, value in line.items():
@@ -61,7 +62,7 @@ def table(line: Line) -> str:
 def _notes(line: Line) -> list[str]:
     """Returns caveats that apply to the scores."""
     notes = []
-    width = inception_layers.WIDTHS[line["tap"]]
+    width = line["features"]
     fewest = min(line["real_images"] or line["fake_images"], line["fake_images"])
     if fewest <= width:
         notes.append(
@@ -120,10 +121,26 @@ _OPTIONS: tuple[tuple[str, type, str, str], ...] = (
         "torch-fidelity)",
     ),
     (
+        "encoder",
+        str,
+        "NAME",
+        f"network whose features are compared: {', '.join(encoders.ENCODERS)}, or "
+        "module:function, a function of your own from uint8 images [N, H, W, 3] to "
+        "features [N, d] (default: inception)",
+    ),
+    (
+        "pipeline",
+        str,
+        "NAME",
+        "resize for the DINOv2 encoders: "
+        f"{', '.join(imagenet_inputs.PIPELINES)} (default: the first)",
+    ),
+    (
         "weights",
         str,
         "FILE",
-        ".safetensors or .pth file (default: the public weights, downloaded once)",
+        ".safetensors or .pth file (default: the public weights; those of inception "
+        "are downloaded once)",
     ),
     (
         "tap",
@@ -155,7 +172,8 @@ _OPTIONS: tuple[tuple[str, type, str, str], ...] = (
 )
 
 _HELP = """\
-Compares two sets of images by features of the Inception network of 2015-12-05.
+Compares two sets of images by features of the Inception network of 2015-12-05, of
+DINOv2, or of your own encoder.
 Prints a table, then one line of JSON with the scores and all that they depend on."""
 
 _MORE = """\
@@ -168,8 +186,8 @@ REAL and FAKE are each one of:
                         images and labels as diffusion code saves them
 REAL can also be an .npz of statistics (mu, sigma) for fid, is and fid_infinity.
 
-Images are converted to RGB without alpha, and resized to 299 x 299 by the protocol's
-filter. They are not cropped.
+Images are converted to RGB without alpha, and resized: to 299 x 299 by the protocol's
+filter for inception, to 224 x 224 for DINOv2. They are not cropped.
 
 Errors are reported in one sentence, with exit code 1."""
 

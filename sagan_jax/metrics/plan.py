@@ -2,15 +2,14 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sagan_jax.errors import UserError, naming
-from sagan_jax.extractors import inception_layers, inception_weights
-from sagan_jax.extractors.inception_weights import Weights
+from sagan_jax.extractors import encoders
+from sagan_jax.extractors.encoders import INCEPTION, Encoder, Weights
 from sagan_jax.files import paths, whole
 from sagan_jax.metrics import (
     image_sets,
@@ -36,7 +35,9 @@ class Request:
       fake: a folder, .zip or .npz of images.
       metrics: names from scores.METRICS, separated by commas; '' means scores.USUAL.
       protocol: a name from protocols.PROTOCOLS.
-      weights: a weights file; '' means the public weights, see inception_weights.load.
+      encoder: a name from encoders.ENCODERS, or module:function.
+      pipeline: a pipeline of the encoder; '' means its first, or the protocol's.
+      weights: a weights file; '' means the public weights, see encoders.Encoder.load.
       tap: the layer; '' means the last one that the weights cover, up to '2048'.
       kid_kernel: a name from kid.KERNELS.
       batch_size: images per pass on each device; 0 means the default of Extractor.
@@ -51,6 +52,8 @@ class Request:
     fake: str
     metrics: str = ""
     protocol: str = "torch-fidelity"
+    encoder: str = INCEPTION
+    pipeline: str = ""
     weights: str = ""
     tap: str = ""
     kid_kernel: str = "poly"
@@ -67,6 +70,7 @@ class Plan:
     Attributes:
       request: the request.
       protocol: the protocol.
+      encoder: the encoder.
       real: the reference: images that are not decoded yet, or statistics.
       fake: the generated images, not decoded yet.
       weights: the weights of the network.
@@ -81,6 +85,7 @@ class Plan:
 
     request: Request
     protocol: Protocol
+    encoder: Encoder
     real: ImageSet | Statistics
     fake: ImageSet
     weights: Weights
@@ -111,28 +116,33 @@ def plan(request: Request) -> Plan:
         others.
     """
     protocol = protocols.protocol_of(request.protocol)
+    encoder = encoders.encoder_of(request.encoder)
+    pipeline = encoder.pipeline(request.pipeline, protocol.pipeline)
     names = scores.names_of(request.metrics)
     labelled = any(METRICS[name].needs_classes for name in names)
     # Cheap checks first: the weights may have to be downloaded.
     _check_options(request)
     real, fake = _open_real(request, labelled), _open_fake(request, labelled)
-    weights = inception_weights.load(request.weights)
+    weights: Weights = encoder.load(request.weights)
     made = Provenance(
         data_set=name_of(request.fake),
         split="",
         preprocessing="RGB, not cropped, uint8",
-        pipeline=protocol.pipeline,
-        tap=_tap(request.tap, weights.taps),
+        pipeline=pipeline,
+        tap=encoder.tap(request.tap, weights.taps),
         weights=weights.digest,
+        encoder=encoder.name,
     )
-    reasons = {name: _obstacle(name, real, fake, protocol, weights) for name in names}
+    reasons = {
+        name: _obstacle(name, real, fake, protocol, encoder, weights) for name in names
+    }
     left_out = {name: reason for name, reason in reasons.items() if reason}
     _check_left_out(request, left_out)
     labels: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
     class_names: list[str] = []
     assumed_alike = isinstance(real, Statistics) and real.provenance is None
     if isinstance(real, Statistics):
-        real = _as_alike(request, real, made)
+        real = _as_alike(request, real, made, encoder)
     elif labelled:
         *both, class_names = intra_fid.numbered_classes(
             real.classes or (), fake.classes or ()
@@ -141,6 +151,7 @@ def plan(request: Request) -> Plan:
     return Plan(
         request=request,
         protocol=protocol,
+        encoder=encoder,
         real=real,
         fake=fake,
         weights=weights,
@@ -206,26 +217,12 @@ def _open_fake(request: Request, labelled: bool) -> ImageSet:
         return image_sets.open_images(request.fake, labelled=labelled)
 
 
-def _tap(given: str, covered: Sequence[str]) -> str:
-    """Returns the given tap, or the last one that is covered, up to 2048."""
-    if given and given not in inception_layers.TAPS:
-        raise UserError(
-            f"tap={given!r} is not known; choose among "
-            f"{', '.join(inception_layers.TAPS)}."
-        )
-    if given and given not in covered:
-        raise UserError(
-            f"tap={given!r} is beyond the weights, which cover {', '.join(covered)}; "
-            "choose one of these, or pass complete weights."
-        )
-    return given or [tap for tap in covered if not tap.startswith("logits")][-1]
-
-
 def _obstacle(
     name: str,
     real: ImageSet | Statistics,
     fake: ImageSet,
     protocol: Protocol,
+    encoder: Encoder,
     weights: Weights,
 ) -> str:
     """Returns why a metric is not possible, as the end of a sentence, or ''."""
@@ -234,6 +231,8 @@ def _obstacle(
         return "needs each real image, but REAL holds only statistics"
     least, least_fake = metric.least
     if metric.needs_logits:
+        if protocol.logits not in encoder.taps:
+            return f"needs logits, which encoder {encoder.name!r} does not have"
         if protocol.logits not in weights.taps:
             return f"needs {protocol.logits}, which the weights do not cover"
         least_fake += protocol.ddof  # a deviation over splits, each of an image or more
@@ -257,17 +256,19 @@ def _check_left_out(request: Request, left_out: dict[str, str]) -> None:
             )
 
 
-def _as_alike(request: Request, real: Statistics, made: Provenance) -> Statistics:
+def _as_alike(
+    request: Request, real: Statistics, made: Provenance, encoder: Encoder
+) -> Statistics:
     """Returns the statistics of REAL if they were measured as FAKE will be."""
     if real.provenance is None:
         if not request.assume_alike:
             raise UserError(
                 f"REAL={request.real!r} does not record how it was measured; pass "
-                f"--assume_alike if it comes from pipeline {made.pipeline!r} at tap "
-                f"{made.tap!r} with the same weights."
+                f"--assume_alike if it comes from encoder {made.encoder!r} by pipeline "
+                f"{made.pipeline!r} at tap {made.tap!r} with the same weights."
             )
         real = dataclasses.replace(real, provenance=made)
     # Files of pytorch-fid have no provenance, but their width tells other layers apart.
     check_same_pipeline(real, Statistics.empty(real.d, made))
-    rows.check_one_width(real.d, inception_layers.WIDTHS[made.tap])
+    rows.check_one_width(real.d, encoder.taps[made.tap] or real.d)
     return real

@@ -10,6 +10,8 @@ separately.
 from dataclasses import dataclass
 
 from sagan_jax.errors import UserError
+from sagan_jax.extractors import dinov2_layers, encoders
+from sagan_jax.extractors.encoders import Encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,7 @@ class Protocol:
 
     Attributes:
       name: the name of the protocol.
-      pipeline: the preprocessing pipeline, see features.Extractor.
+      pipeline: the preprocessing for the Inception network, see features.Extractor.
       differs: known differences from the original, in words, or ''.
       logits: the tap that the inception score uses.
       splits: number of splits of the inception score.
@@ -26,6 +28,8 @@ class Protocol:
       ddof: degrees of freedom subtracted in the deviation over splits.
       fakes: number of generated images behind published numbers.
       statistics: the batch-norm statistics used in sampling.
+      other_pipeline: the preprocessing of the original for DINOv2; '' if it knows the
+        Inception network alone.
     """
 
     name: str
@@ -37,12 +41,35 @@ class Protocol:
     ddof: int = 0
     fakes: int = 50_000
     statistics: str = "running"
+    other_pipeline: str = ""
+
+    def differences(self, encoder: Encoder, pipeline: str) -> list[str]:
+        """Returns how features differ from the original's, in words.
+
+        Args:
+          encoder: the encoder in use.
+          pipeline: its preprocessing.
+        """
+        found = [self.differs] if self.differs else []
+        if encoder.name not in dinov2_layers.SIZES:
+            if encoder.name != encoders.INCEPTION:
+                found.append(f"encoder {encoder.name}")
+        elif not self.other_pipeline:
+            found.append(f"encoder {encoder.name}, which the original does not have")
+        elif pipeline != self.other_pipeline:
+            found.append(f"pipeline {pipeline} instead of {self.other_pipeline}")
+        return found
 
 
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
-        Protocol(name="torch-fidelity", pipeline="tf", shuffle_seed=2020),
+        Protocol(
+            name="torch-fidelity",
+            pipeline="tf",
+            shuffle_seed=2020,
+            other_pipeline="tf1_bilinear",
+        ),
         Protocol(
             name="pytorch-fid",
             pipeline="pytorch",

@@ -21,7 +21,8 @@ class Metric:
       function: computes one value per column.
       columns: names of the values. They apply to tap 2048 of the public weights;
         elsewhere FID becomes FD-<tap>, KID becomes KD-<tap>, and MIND becomes
-        MIND-<tap>. With the kernel 'rbf', KID becomes KID_rbf.
+        MIND-<tap>. With another encoder, all names bear its label. With the kernel
+        'rbf', KID becomes KID_rbf.
       least: smallest numbers of real and of generated images.
       needs_real_images: whether a mean and a covariance of the real images are not
         enough.
@@ -119,6 +120,7 @@ def compute(
     *,
     protocol: Protocol,
     frechet: str,
+    label: str = "",
     kid_kernel: str = "poly",
 ) -> Scores:
     """Returns the values of the metrics by column name.
@@ -129,7 +131,9 @@ def compute(
       metrics: names from METRICS, in the order of the result.
       protocol: the evaluator whose conventions apply.
       frechet: name of the Frechet distance: 'FID' only for the last features of the
-        public network; see inception_weights.metric_name.
+        public network; see encoders.Encoder.metric_name.
+      label: name of the encoder in those of other values, such as precision; '' for
+        Inception.
       kid_kernel: a name from kid.KERNELS.
 
     Raises:
@@ -142,7 +146,8 @@ def compute(
     scores: Scores = {}
     for name in metrics:
         columns = [
-            _renamed(column, frechet, kid_kernel) for column in METRICS[name].columns
+            _renamed(column, frechet, label, kid_kernel)
+            for column in METRICS[name].columns
         ]
         # Metrics raise neutral errors, since other code calls them too.
         with naming(f"metrics={name!r}"):
@@ -174,15 +179,19 @@ def settings(metrics: Sequence[str], kid_kernel: str) -> dict[str, Any]:
     return found
 
 
-def _renamed(column: str, frechet: str, kid_kernel: str) -> str:
+def _renamed(column: str, frechet: str, label: str, kid_kernel: str) -> str:
     # 'FID' stays as it is; 'FD-768' also turns KID into KD-768, and MIND into MIND-768.
-    kernel = frechet.replace("FID", "KID").replace("FD", "KD")
-    if kid_kernel != "poly":
-        kernel += f"_{kid_kernel}"
-    monge = frechet.replace("FID", "MIND").replace("FD", "MIND")
-    for old, new in (("FID", frechet), ("KID", kernel), ("MIND", monge)):
-        column = column.replace(old, new)
-    return column
+    suffix = frechet.removeprefix("FID").removeprefix("FD")
+    for name, distance in (("FID", "FD"), ("KID", "KD"), ("MIND", "MIND")):
+        if name in column:
+            new = distance + suffix if suffix else name
+            if name == "KID" and kid_kernel != "poly":
+                new += f"_{kid_kernel}"
+            return column.replace(name, new)
+    if not label:
+        return column
+    name, mark, rest = column.partition("_")
+    return f"{name}-{label}{mark}{rest}"
 
 
 def _check_alike(real: Measured | Statistics, fake: Measured) -> None:

@@ -10,12 +10,16 @@ from sagan_jax.errors import UserError
 from sagan_jax.metrics import rows as rows_lib
 from sagan_jax.metrics.rows import Doubles
 
+DEFAULT_ENCODER = "inception"
+"""The encoder of features whose provenance, of an earlier version, names none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """The images that features come from, and how the features were computed.
 
-    Two sets are comparable only if their `pipeline`, `tap` and `weights` are equal.
+    Two sets are comparable only if their `encoder`, `pipeline`, `tap` and `weights` are
+    equal.
     """
 
     data_set: str
@@ -24,6 +28,7 @@ class Provenance:
     pipeline: str  # from uint8 to the network's inputs
     tap: str  # the layer
     weights: str  # digest of the network's weights
+    encoder: str = DEFAULT_ENCODER
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,7 +148,8 @@ def check_same_pipeline(real: Statistics, fake: Statistics) -> None:
     Two statistics without provenance pass, since there is nothing to compare.
 
     Raises:
-      UserError: a different pipeline, tap or weights, or only one has a provenance.
+      UserError: a different encoder, pipeline, tap or weights, or only one has a
+        provenance.
     """
     if real.provenance is None or fake.provenance is None:
         if real.provenance is not fake.provenance:
@@ -154,7 +160,7 @@ def check_same_pipeline(real: Statistics, fake: Statistics) -> None:
                 "Statistics.of(features, Provenance(...))."
             )
         return
-    for field in ("pipeline", "tap", "weights"):
+    for field in ("encoder", "pipeline", "tap", "weights"):
         ours, theirs = (getattr(s.provenance, field) for s in (real, fake))
         if ours != theirs:
             raise UserError(

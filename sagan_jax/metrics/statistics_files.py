@@ -15,7 +15,12 @@ import numpy as np
 from sagan_jax.errors import UserError
 from sagan_jax.files import whole
 from sagan_jax.metrics.rows import Doubles
-from sagan_jax.metrics.statistics import Provenance, Statistics, known_count
+from sagan_jax.metrics.statistics import (
+    DEFAULT_ENCODER,
+    Provenance,
+    Statistics,
+    known_count,
+)
 
 
 def save(path: str | os.PathLike[str], statistics: Statistics) -> None:
@@ -135,6 +140,9 @@ def _provenance(name: str, arrays: dict[str, np.ndarray]) -> Provenance | None:
         return None
     try:
         known = json.loads(str(arrays["provenance"]))
+        # Files of earlier versions have no encoder, and are of the default one.
+        defaults = {"encoder": DEFAULT_ENCODER}
+        known = defaults | known
         fields = {f.name: known[f.name] for f in dataclasses.fields(Provenance)}
         if not all(isinstance(value, str) for value in fields.values()):
             raise TypeError("not all values are strings")

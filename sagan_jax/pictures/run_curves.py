@@ -151,4 +151,5 @@ def note_of(name: str) -> str:
     """Returns how to read a score, in a short sentence; '' without one."""
     if name.startswith(("FID", "FD-", "KID", "KD-", "MIND")):
         return _LOWER
-    return _NOTES.get(name, "")
+    # 'precision-DINOv2-L' reads as 'precision' does.
+    return _NOTES.get(name) or _NOTES.get(name.partition("-")[0], "")

@@ -29,11 +29,12 @@ NAMES = (ARRAYS, CONFIG, CARD)
 PLACES = (
     "data.path",
     "train.init_from",
+    "evaluation.encoder",
     "evaluation.weights",
     "evaluation.reference",
     "evaluation.held_out",
 )
-"""Fields of a config that name places of one machine."""
+"""Fields of a config that name places, or code, of one machine."""
 
 FORMAT = "sagan_jax model 1"
 """The note `format` of the arrays; a later layout will have another one."""
@@ -100,7 +101,8 @@ def stripped(config: Config) -> Config:
     config = copy.deepcopy(config)
     for name in PLACES:
         group, field = name.split(".")
-        setattr(getattr(config, group), field, "")
+        default = getattr(getattr(Config(), group), field)
+        setattr(getattr(config, group), field, default)
     config.train.trackers, config.mesh = (), MeshConfig()
     check_config(config)
     return config

@@ -241,6 +241,24 @@ def test_scores_of_any_layer_and_kernel_may_be_measured(measure: str) -> None:
     sweep.check(_sweep(measures=(measure,)))
 
 
+@pytest.mark.parametrize(
+    "measure",
+    [
+        "FD-768",
+        "KD-768_std",
+        "FD-DINOv2-L",
+        "KD-DINOv2-B_std",
+        "intra-FD-DINOv2-S_floor",
+        "precision-DINOv2-L",
+        "FD-my.module:function",
+    ],
+)
+def test_scores_of_other_taps_and_encoders_are_measures(measure: str) -> None:
+    sweep.check(_sweep(measures=(measure,)))
+    with pytest.raises(UserError, match="which no cell has"):
+        sweep.check(_sweep(measures=(measure.replace("-", "_"),)))
+
+
 @pytest.mark.parametrize("cells", ["0/2", "3/2", "2", "a/b", "1/2/3", "-1/2"])
 def test_what_is_no_part_is_refused(cells: str) -> None:
     with pytest.raises(UserError, match=r"is not a part of the cells; write 1/2"):

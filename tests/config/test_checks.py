@@ -9,6 +9,8 @@ import pytest
 from sagan_jax import config as config_lib
 from sagan_jax.config import Config, checks, objectives
 from sagan_jax.errors import UserError
+from sagan_jax.extractors import imagenet_inputs
+from sagan_jax.extractors.encoders import ENCODERS
 from sagan_jax.metrics.kid import KERNELS
 from sagan_jax.metrics.protocols import PROTOCOLS
 from sagan_jax.networks.attention import ATTENTION_BLOCKS, ATTENTION_FORMS
@@ -75,6 +77,8 @@ SEVERAL = {"train.trackers", "regularizers.augment"}  # tuples of names
         ("evaluation.kid_kernel", KERNELS),
         ("regularizers.augment", AUGMENTATIONS),
         ("evaluation.protocol", PROTOCOLS),
+        ("evaluation.encoder", ENCODERS),
+        ("evaluation.pipeline", imagenet_inputs.PIPELINES),
     ],
 )
 def test_choices_are_the_names_in_the_table(name: str, table: Iterable[str]) -> None:
@@ -113,6 +117,10 @@ def test_simultaneous_updates_refuse_batch_norm_of_the_discriminator(
         **fields,
     )
     config_lib.validate(_config(**fields))
+
+
+def test_an_encoder_of_ones_own_and_no_pipeline_are_valid() -> None:
+    config_lib.validate(_config(evaluation__encoder="mine:f", evaluation__pipeline=""))
 
 
 # Bounds.
@@ -169,7 +177,9 @@ def test_defaults_lie_within_bounds_and_choices() -> None:
             assert low <= value <= high, name
         if name in config_lib.CHOICES:
             chosen = value if isinstance(value, tuple) else (value,)
-            assert set(chosen) <= set(config_lib.CHOICES[name]), name
+            _, is_other = checks._OTHERS.get(name, ("", lambda _: False))
+            for item in chosen:
+                assert item in config_lib.CHOICES[name] or is_other(item), name
 
 
 # Types.

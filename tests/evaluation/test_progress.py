@@ -21,7 +21,10 @@ def _write(workdir: Path, lines: list[dict[str, Any]]) -> Run:
 
 @pytest.mark.parametrize(
     "name",
-    ["FID", "FD-768", "FD-DINOv2-L", "MIND", "MIND-768", "MIND-DINOv2-L", "score"],
+    [
+        *("FID", "FD-768", "FD-DINOv2-L", "FD-m_n:f", "MIND", "MIND-768"),
+        *("MIND-DINOv2-L", "score"),
+    ],
 )
 def test_the_smallest_distance_is_the_best(name: str, tmp_path: Path) -> None:
     lines = [{"step": step, name: value} for step, value in ((2, 5), (4, 3), (6, 4))]

@@ -1,6 +1,8 @@
 """The cache of reference features: measured once, and again if anything differs."""
 
 import dataclasses
+import hashlib
+import json
 import os
 
 import numpy as np
@@ -51,6 +53,20 @@ def test_another_provenance_computes_them_again(field):
     remembered(measure)
     remembered(measure, provenance=dataclasses.replace(MADE, **{field: "other"}))
     assert measure.calls == 2
+
+
+def test_caches_of_versions_that_knew_no_other_encoder_are_found(cache):
+    remembered(Measure())
+    facts = {
+        "data_set": "a",
+        "split": "train",
+        "preprocessing": "centre square, 32 px",
+        "pipeline": "tf",
+        "tap": "192",
+        "weights": "w",
+    }
+    key = hashlib.sha256(json.dumps(["i", facts]).encode()).hexdigest()[:32]
+    assert list(cache.rglob(f"{key}.npy"))
 
 
 def test_other_images_have_their_own_entry():

@@ -142,6 +142,7 @@ def test_facts_record_how_scores_were_measured(scorer: scorer_lib.Scorer) -> Non
     assert len(digest) == 64
     assert facts | {"weights": ""} == {
         "protocol_differs": "32 images instead of 50000",
+        "encoder": "inception",
         "tap": "192",
         "pipeline": "tf",
         "network_precision": "highest",
@@ -306,3 +307,88 @@ def test_with_a_reference_the_training_images_are_not_needed(
 def test_agreement_alone_needs_no_weights(tmp_path: pathlib.Path) -> None:
     run = tiny_gan.build(evaluation__weights=str(tmp_path / "none"))
     assert scorer_lib.Scorer(run.config).facts() == {}
+
+
+# Other encoders.
+
+
+@pytest.fixture
+def corners(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Makes a module with an encoder that needs no network, and returns its name."""
+    text = "def corners(images):\n    return images[:, ::16, ::16, :2].reshape(-1, 8)\n"
+    (tmp_path / "encoder_of_the_scorer_test.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "encoder_of_the_scorer_test:corners"
+    sys.modules.pop("encoder_of_the_scorer_test", None)
+
+
+def test_a_run_is_scored_by_a_function_of_the_user(
+    weight_file: pathlib.Path, variables: dict[str, Any], corners: str
+) -> None:
+    changes = {"evaluation__encoder": corners, "evaluation__weights": ""}
+    run = _run(weight_file, **changes, evaluation__metrics="fid,precision_recall")
+    scorer = scorer_lib.Scorer(run.config)
+    found = scorer.score(run.generator, variables, count=COUNT, seed=3)
+    source = sources.make_source(run.config)
+    order = np.random.default_rng(0).permutation(48)[:40]
+    real = np.stack([source[int(index)]["image"] for index in order])
+    fake = np.concatenate(
+        list(
+            sampling.sample(
+                run.generator, variables, np.arange(COUNT) % 4, seed=3, batch_size=16
+            )
+        )
+    )
+    rows = [
+        images[:, ::16, ::16, :2].reshape(-1, 8).astype(np.float32)
+        for images in (real, fake)
+    ]
+    assert found[f"FD-{corners}"] == pytest.approx(fid.frechet_distance(*rows))
+    assert {f"precision-{corners}", f"recall-{corners}"} <= found.keys()
+    facts = scorer.facts()
+    expected = {"encoder": corners, "pipeline": "none", "tap": "features"}
+    assert expected.items() <= facts.items()
+    assert facts["protocol_differs"].startswith(f"encoder {corners}; ")
+
+
+def test_every_encoder_has_its_own_cached_reference(
+    weight_file: pathlib.Path,
+    corners: str,
+    scorer: scorer_lib.Scorer,
+    tmp_path: pathlib.Path,
+) -> None:
+    changes = {"evaluation__encoder": corners, "evaluation__weights": ""}
+    run = _run(weight_file, **changes, evaluation__metrics="fid")
+    found = scorer_lib.Scorer(run.config).reference()
+    assert found.features.shape == (40, 8)
+    assert scorer.reference().features.shape == (40, 192)
+    again = scorer_lib.Scorer(run.config).reference()
+    np.testing.assert_array_equal(again.features, found.features)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"evaluation__encoder": "clip"}, "encoder='clip' is not known"),
+        (
+            {"evaluation__encoder": "dinov2-l", "evaluation__weights": ""},
+            "no weights of encoder 'dinov2-l': download .*dinov2_vitl14_pretrain.pth",
+        ),
+        ({"evaluation__encoder": "dinov2-b"}, "not those of encoder 'dinov2-b'"),
+        ({"evaluation__pipeline": "pil_bicubic"}, "is for other encoders than 'incep"),
+        (
+            {
+                "evaluation__encoder": "json:dumps",
+                "evaluation__weights": "",
+                "evaluation__metrics": "is",
+            },
+            "'is', the inception score, which encoder 'json:dumps' has no logits for",
+        ),
+    ],
+    ids=["encoder", "no weights", "weights", "pipeline", "is"],
+)
+def test_what_an_encoder_lacks_is_found_before_scoring(
+    changes: dict[str, Any], message: str, weight_file: pathlib.Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        scorer_lib.Scorer(_run(weight_file, **changes).config)

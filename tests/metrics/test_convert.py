@@ -3,14 +3,16 @@
 import subprocess
 import sys
 
+import encoder_recipe
 import numpy as np
 import pytest
+import safetensors.numpy
 from image_files import put
 from inception_recipe import arrays
 from torch_files import legacy, state_dict
 
 from sagan_jax.errors import UserError
-from sagan_jax.extractors import inception_weights
+from sagan_jax.extractors import dinov2_layers, dinov2_weights, inception_weights
 from sagan_jax.metrics import convert
 
 
@@ -74,3 +76,23 @@ def test_a_damaged_file_gives_one_sentence_without_importing_torch_or_jax(tmp_pa
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: weights='{path}' ")
     assert "torch.save" in line
+
+
+def test_weights_of_dinov2_are_converted(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(dinov2_layers.SIZES, "dinov2-s", encoder_recipe.TINY)
+    source = put(
+        tmp_path / "a.safetensors",
+        safetensors.numpy.save(
+            encoder_recipe.in_transformers_layout(encoder_recipe.arrays())
+        ),
+    )
+    out = tmp_path / "b.safetensors"
+    convert.main([source, str(out), "--encoder", "dinov2-s"])
+    said = f"wrote {out}: weights of unknown origin, taps class_token\n"
+    assert capsys.readouterr().out == said
+    digests = {dinov2_weights.read("dinov2-s", p).digest for p in (source, out)}
+    assert len(digests) == 1
+    with pytest.raises(
+        UserError, match=r"is not the public file .*pass OUT\.safetensors"
+    ):
+        convert.main([source, "--encoder", "dinov2-s"])

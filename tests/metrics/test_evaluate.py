@@ -1,5 +1,6 @@
 """The command that compares two sets of images: scores, JSON line, and errors."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -13,9 +14,10 @@ from image_files import FORMS, pack, put, write
 from inception_recipe import arrays
 
 from sagan_jax.extractors import inception_weights
+from sagan_jax.extractors.encoders import ENCODERS
 from sagan_jax.extractors.features import Extractor
 from sagan_jax.extractors.inception_weights import Weights
-from sagan_jax.metrics import comparison, evaluate, fid, intra_fid, kid, mind, plan
+from sagan_jax.metrics import evaluate, fid, intra_fid, kid, mind, plan
 from sagan_jax.metrics.protocols import PROTOCOLS
 from sagan_jax.metrics.statistics import Provenance, Statistics
 from sagan_jax.metrics.statistics_files import load, save
@@ -40,7 +42,8 @@ def compile_once(monkeypatch):
     def extractor(weights, taps, *, pipeline, batch_size):
         return cached_extractor(weights.digest, tuple(taps), pipeline, batch_size)
 
-    monkeypatch.setattr(comparison, "Extractor", extractor)
+    inception = dataclasses.replace(ENCODERS["inception"], make=extractor)
+    monkeypatch.setitem(ENCODERS, "inception", inception)
 
 
 @functools.cache
@@ -114,6 +117,8 @@ def test_a_line_records_what_its_scores_depend_on(capsys, place):
         "fake_images": 9,
         "images": "RGB, not cropped, uint8",
         "metrics": ["fid", "kid", "precision_recall", "density_coverage"],
+        "encoder": "inception",
+        "features": 64,
         "tap": "64",
         "pipeline": "tf",
         "weights": first_layers().digest,

@@ -1,9 +1,12 @@
 """The table of metrics: values, column names and requirements."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from sagan_jax.errors import UserError
+from sagan_jax.extractors import encoders
 from sagan_jax.metrics import fid, inception_score, intra_fid, kid, mind, prdc, scores
 from sagan_jax.metrics.protocols import PROTOCOLS, protocol_of
 from sagan_jax.metrics.scores import METRICS, USUAL, Measured
@@ -206,3 +209,102 @@ def test_an_unknown_protocol_is_refused_with_the_known_ones():
         UserError, match="protocol='x' is not known; choose among torch-"
     ):
         protocol_of("x")
+
+
+# Names by encoder.
+
+
+@pytest.mark.parametrize(
+    ("frechet", "label", "names"),
+    [
+        ("FID", "", ["FID", "KID", "KID_std", "KID_subset", "precision", "recall"]),
+        (
+            "FD-768",
+            "",
+            ["FD-768", "KD-768", "KD-768_std", "KD-768_subset", "precision", "recall"],
+        ),
+        (
+            "FD-DINOv2-L",
+            "DINOv2-L",
+            [
+                "FD-DINOv2-L",
+                "KD-DINOv2-L",
+                "KD-DINOv2-L_std",
+                "KD-DINOv2-L_subset",
+                "precision-DINOv2-L",
+                "recall-DINOv2-L",
+            ],
+        ),
+        (
+            "FD-my.FIDs:FD",
+            "my.FIDs:FD",
+            [
+                "FD-my.FIDs:FD",
+                "KD-my.FIDs:FD",
+                "KD-my.FIDs:FD_std",
+                "KD-my.FIDs:FD_subset",
+                "precision-my.FIDs:FD",
+                "recall-my.FIDs:FD",
+            ],
+        ),
+    ],
+)
+def test_names_say_which_features_were_compared(frechet, label, names):
+    metrics = ("fid", "kid", "precision_recall")
+    found = scores.compute(
+        REAL, FAKE, metrics, protocol=DEFAULT, frechet=frechet, label=label
+    )
+    assert list(found) == names
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("FID", True),
+        ("FD-768", True),
+        ("FD-DINOv2-L", True),
+        ("FD-my_module:f_1", True),
+        ("FID_infinity", False),
+        ("FD-768_infinity", False),
+        ("FD-DINOv2-L_over_seeds_std", False),
+        ("intra-FID", False),
+        ("KD-768", False),
+        ("precision-DINOv2-L", False),
+    ],
+)
+def test_distances_of_whole_sets_are_known_by_their_names(name, wanted):
+    assert scores.is_distance(name) == wanted
+
+
+def test_sets_of_different_encoders_are_refused():
+    other = measured(1, provenance=dataclasses.replace(MADE, encoder="dinov2-b"))
+    with pytest.raises(UserError, match=r"^encoder='inception' of the real images "):
+        compute("fid", fake=other)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "encoder", "pipeline", "words"),
+    [
+        ("torch-fidelity", "inception", "tf", []),
+        ("torch-fidelity", "dinov2-l", "tf1_bilinear", []),
+        (
+            "torch-fidelity",
+            "dinov2-l",
+            "pil_bicubic",
+            ["pipeline pil_bicubic instead of tf1_bilinear"],
+        ),
+        (
+            "pytorch-fid",
+            "dinov2-b",
+            "tf1_bilinear",
+            [
+                "the original has no inception score",
+                "encoder dinov2-b, which the original does not have",
+            ],
+        ),
+        ("torch-fidelity", "m:f", "none", ["encoder m:f"]),
+    ],
+)
+def test_protocols_tell_how_an_encoder_differs(protocol, encoder, pipeline, words):
+    by = protocol_of(protocol)
+    assert by.differences(encoders.encoder_of(encoder), pipeline) == words

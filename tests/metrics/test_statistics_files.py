@@ -22,6 +22,7 @@ FIELDS = {
     "tap": "2048",
     "weights": "6726825d",
     "n": 50,
+    "encoder": "inception",
 }
 
 
@@ -53,6 +54,13 @@ def test_the_file_holds_the_arrays_of_pytorch_fid_and_the_provenance(path):
         np.testing.assert_allclose(archive["sigma"][:], COV, rtol=1e-12, atol=1e-13)
         assert archive["n"] == 50
         assert json.loads(str(archive["provenance"])) == FIELDS
+
+
+def test_a_file_without_an_encoder_is_of_inception(path):
+    earlier = {name: value for name, value in FIELDS.items() if name != "encoder"}
+    np.savez(path, mu=MEAN, sigma=COV, n=50, provenance=json.dumps(earlier))
+    assert load(path).provenance == KNOWN
+    assert KNOWN.encoder == "inception"
 
 
 def test_a_file_of_pytorch_fid_has_no_provenance(path):

@@ -150,3 +150,36 @@ def test_without_held_out_images_there_is_no_share(tmp_path: pathlib.Path) -> No
     assert numbers["held_out_images"] == 0
     assert any("--evaluation.held_out" in said for said in neighbours.sentences(found))
     assert neighbours.picture(found).shape[1] == 2 + 4 * 130
+
+
+@pytest.mark.parametrize(
+    ("encoder", "words"),
+    [
+        ("inception", ("the Inception weights are not", "which downloads them.")),
+        ("dinov2-l", ("the weights of dinov2-l are not", "which says where to get")),
+    ],
+)
+def test_without_the_weights_of_the_encoder_a_remark_names_it(
+    encoder: str,
+    words: tuple[str, ...],
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = _measured(_images(COPIED), evaluation__encoder=encoder)
+    assert [space.name for space in found.spaces] == ["pixels"]
+    for word in words:
+        assert word in found.remark
+
+
+def test_distances_are_in_the_space_of_the_encoder(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "encoder_of_the_neighbours_test"
+    text = "def rows(images):\n    return images.reshape(len(images), -1)\n"
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    changes = {"data__num_images": FEW, "evaluation__encoder": f"{name}:rows"}
+    found = _measured(_images(COPIED), **changes)
+    assert found.spaces[1].unit == f"Euclidean distance of {name}:rows features"
+    np.testing.assert_array_equal(found.spaces[1].samples.indices, COPIED)

@@ -11,7 +11,7 @@ from inception_recipe import arrays
 from PIL import Image
 from scripts import ROOT, load
 
-from sagan_jax.extractors import inception_weights
+from sagan_jax.extractors import dinov2_layers, inception_weights
 from sagan_jax.extractors.inception_weights import Weights
 from sagan_jax.metrics import fid, mind
 
@@ -224,3 +224,22 @@ def test_small_data(photos, tmp_path, capsys):
         assert line["held_out"] > found[0]["held_out"]
         assert 0 <= line["closer_than_held_out"] <= 1
         assert line["leaks"].keys() == {"color", "translation", "cutout"}
+
+
+def test_dinov2_compares_both_sides_round_by_round():
+    program = load("benchmarks/dinov2.py")
+    ours = {"seconds": 2.0, "first": [1.0, 4.0], "megabytes": 5}
+    theirs = {"seconds": 3.0, "first": [1.0, 5.0], "megabytes": 7}
+    assert program._comparison([[ours, theirs], [ours, theirs | {"seconds": 4.0}]]) == {
+        "times_faster": 1.75,
+        "of_each_round": [1.5, 2.0],
+        "peak_megabytes": [5, 7],
+        "largest_relative_difference": 0.2,
+    }
+    assert program._report("a", 6, [2.0, 3.0, 6.0])["images_per_second"] == 2
+
+
+def test_the_random_weights_of_dinov2_are_those_of_a_network():
+    arrays = load("benchmarks/dinov2.py").random_arrays("dinov2-s")
+    shapes = dinov2_layers.shapes(dinov2_layers.SIZES["dinov2-s"])
+    assert {name: array.shape for name, array in arrays.items()} == shapes
