@@ -17,7 +17,7 @@ import tiny_runs
 import experiments
 from sagan_jax import config as config_lib
 from sagan_jax import networks
-from sagan_jax.config import Config
+from sagan_jax.config import Config, objectives
 from sagan_jax.errors import UserError
 from sagan_jax.training import optim
 from sagan_jax.training import state as state_lib
@@ -145,6 +145,22 @@ def test_celeba128_port_runs_as_its_code_or_as_its_prose() -> None:
         small = experiment.get_config(argument)
         config_lib.validate(small)
         assert small.name.endswith("smoke")
+
+
+def test_lsun64_port_may_have_the_loss_of_its_code() -> None:
+    experiment = importlib.import_module("experiments.lsun64_port")
+    found = experiment.get_config("wgan_gp,smoke")
+    config_lib.validate(found)
+    assert not objectives.remarks(found)  # no spectral norm beside the penalty
+    assert found.train.loss == "wasserstein"
+    assert found.regularizers.gradient_penalty == 10
+    networks_of = networks.build(found.model)
+    state = jax.eval_shape(
+        lambda: state_lib.create(found, *networks_of, optim.make_optimizers(found))
+    )
+    assert not state.discriminator.spectral
+    with pytest.raises(UserError, match=":wgan_gp"):
+        experiment.get_config("wgan")
 
 
 @pytest.mark.parametrize("name", ["celeba128_port", "lsun64_port"])
