@@ -92,7 +92,7 @@ def test_scores_equal_those_of_the_features_of_both_sets(
     scores: dict[str, Any], sets: tuple[np.ndarray, np.ndarray]
 ) -> None:
     expected = fid.frechet_distance(*sets)
-    # Passes of another size, on other machines, change the last bits of features.
+    # One CPU differs by 5e-8 here, although the images are equal to the last bit.
     np.testing.assert_allclose(scores["FD-192"], expected, rtol=1e-6)
     found = scores["density"], scores["coverage"]
     assert found == prdc.density_coverage(*sets)
@@ -124,7 +124,7 @@ def test_truncated_latents_are_scored_on_request(
     fake = extract(np.concatenate(list(batches)))["192"]
     found = scorer.score(run.generator, variables, count=COUNT, seed=3, truncation=0.5)
     expected = fid.frechet_distance(sets[0], fake)
-    np.testing.assert_allclose(found["FD-192"], expected, rtol=1e-6)
+    np.testing.assert_allclose(found["FD-192"], expected, rtol=1e-9)
 
 
 def test_agreement_is_scored_together_with_other_metrics(
